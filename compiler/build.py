@@ -1,0 +1,211 @@
+"""One target's artifacts: quantized, lowered, timed against each other."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.cache import ArrayCache
+from compiler.auto_precision import AutoPrecision
+from compiler.latency import fitting_shapes, full_feeds, interleave, median_ms
+from compiler.lower import onnxruntime as onnxruntime_lowering
+from compiler.lower import openvino as openvino_lowering
+from compiler.lower.artifact import Artifact
+from compiler.options import CompileOptions
+from compiler.progress import Clock
+from compiler.quantize.mixed import Choice
+from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.plan import QuantPlan
+from compiler.quantize.quantizer import (
+    Quantized,
+    adapt,
+    passes_over,
+    quantize_dynamic,
+    quantize_static,
+)
+from compiler.texts import TextFeeds
+from targets.errors import AccuracyGateError, MissingBackendError, UnsupportedError
+from targets.runtime.backends import open_backend
+from targets.runtime.backends.base import Backend
+from targets.spec import QuantScheme, RuntimeProfile, TargetSpec
+
+LOWERINGS: Final = {"onnxruntime": onnxruntime_lowering.lower, "openvino": openvino_lowering.lower}
+TIMED_SHAPES: Final = ((1, 128), (8, 128))
+_SECONDS: Final = 3.0
+_TURNS: Final = 15
+_LEAST_VOCABULARY: Final = 6
+_CLEARLY: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One runtime's artifact for a target.
+
+    Attributes:
+        artifact: its files.
+        quantized: the graph and plan that it was lowered from.
+        choice: what stays in float, with `--precision auto`.
+        p50_ms: median latency by "batch x length", empty when nothing was compared.
+    """
+
+    artifact: Artifact
+    quantized: Quantized
+    choice: Choice | None = None
+    p50_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+def choose_runtimes(target: TargetSpec, options: CompileOptions) -> tuple[RuntimeProfile, ...]:
+    """The runtimes to build for, in the target's order.
+
+    Raises:
+        UsageError: the target does not have the runtime asked for.
+        MissingBackendError: none of them is installed.
+    """
+    asked = target.runtimes if options.runtime == "auto" else (target.runtime(options.runtime),)
+    found = tuple(each for each in asked if importlib.util.find_spec(each.name) is not None)
+    if not found:
+        names = " and ".join(each.name for each in asked)
+        raise MissingBackendError(f"{names} is not installed", 'run: pip install "bertc[compile]"')
+    return found
+
+
+def build(
+    model: ir.Model,
+    target: TargetSpec,
+    options: CompileOptions,
+    texts: TextFeeds | None,
+    clock: Clock,
+    known: dict[QuantScheme, Quantized],
+    max_length: int,
+    auto: AutoPrecision | None = None,
+) -> list[Candidate]:
+    """Every artifact for a target, the fastest first.
+
+    Args:
+        model: the float IR; it is not changed.
+        target: whose schemes are followed.
+        options: precision, runtime, seeds.
+        texts: calibration feeds; needed for static INT8 only.
+        clock: told of each stage.
+        known: quantized graphs by scheme, shared between targets and added to here.
+        max_length: tokens that the model reads; nothing longer is timed.
+        auto: chooses what stays in float; None where the precision says so.
+
+    Raises:
+        AccuracyGateError: `auto` cannot hold its gate on any runtime.
+        UnsupportedError: no runtime of the target has the precision, or an INT8 product would run in float.
+        MissingBackendError: no runtime of the target is installed.
+    """
+    profiles = choose_runtimes(target, options)
+    candidates: list[Candidate] = []
+    refused: list[UnsupportedError | AccuracyGateError] = []
+    for profile in _richest_first(profiles):
+        quantized = _quantized(model, profile.scheme, options, texts, clock, known)
+        with clock.stage(f"lowering to {profile.name}"):
+            try:
+                artifact = LOWERINGS[profile.name](quantized.model, quantized.plan, options.built)
+            except UnsupportedError as refusal:
+                refused.append(refusal)
+                continue
+        try:
+            candidates.append(_candidate(artifact, quantized, auto))
+        except AccuracyGateError as refusal:
+            refused.append(refusal)
+    if not candidates:
+        raise refused[0]
+    for each in refused:
+        clock.progress.warn(f"{each.message}: that runtime was left out")
+    return candidates if len(candidates) == 1 else _timed(candidates, options, clock, max_length)
+
+
+def _candidate(artifact: Artifact, quantized: Quantized, auto: AutoPrecision | None) -> Candidate:
+    if auto is None:
+        return Candidate(artifact, quantized)
+    mixed = auto.choose(quantized, artifact)
+    return Candidate(mixed.artifact, mixed.quantized, mixed.choice)
+
+
+def _richest_first(profiles: Sequence[RuntimeProfile]) -> list[RuntimeProfile]:
+    """Schemes with INT8 attention products first: the others' plans can be cut out of theirs."""
+    return sorted(profiles, key=lambda each: each.scheme.attention_products == "float")
+
+
+def _quantized(
+    model: ir.Model,
+    scheme: QuantScheme,
+    options: CompileOptions,
+    texts: TextFeeds | None,
+    clock: Clock,
+    known: dict[QuantScheme, Quantized],
+) -> Quantized:
+    if options.precision == "int8-dynamic":
+        return Quantized(model, quantize_dynamic(model, scheme))
+    if options.built != "int8" or texts is None:
+        return Quantized(model, QuantPlan())
+    for other, found in known.items():
+        if other == scheme:
+            return found
+        if _same_linears(other, scheme) and scheme.attention_products == "float":
+            return Quantized(found.model, adapt(found.plan, scheme), found.smoothing)
+    settings = QuantizeOptions(ranges=options.ranges, smooth=options.smooth, threads=options.threads)
+    with clock.stage("calibrating", passes_over(texts.feeds)) as advance:
+        known[scheme] = quantize_static(
+            model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache()
+        )
+    return known[scheme]
+
+
+def _same_linears(one: QuantScheme, other: QuantScheme) -> bool:
+    return (one.activation, one.asymmetric, one.weight_qmax) == (
+        other.activation,
+        other.asymmetric,
+        other.weight_qmax,
+    )
+
+
+def open_artifact(artifact: Artifact, *, threads: int = 0) -> Backend:
+    """Load an artifact in its runtime, as a device would."""
+    main = artifact.files[artifact.main]
+    weights = next((data for path, data in artifact.files.items() if path != artifact.main), None)
+    return open_backend(artifact.runtime, main, weights, threads=threads, options=artifact.options)
+
+
+def _timed(
+    candidates: list[Candidate], options: CompileOptions, clock: Clock, max_length: int
+) -> list[Candidate]:
+    """The candidates with their medians, interleaved, the least geometric mean first."""
+    backends = {
+        str(place): open_artifact(each.artifact, threads=options.threads)
+        for place, each in enumerate(candidates)
+    }
+    shapes = fitting_shapes(max_length, TIMED_SHAPES)
+    medians: list[dict[str, float]] = [{} for _ in candidates]
+    with clock.stage("timing the runtimes", len(shapes)) as advance:
+        for batch, tokens in shapes:
+            feeds = full_feeds(_LEAST_VOCABULARY, batch, tokens)
+            times = interleave(backends, feeds, turns=_TURNS, seconds=_SECONDS, seed=options.seed)
+            for place, found in enumerate(medians):
+                found[f"{batch}x{tokens}"] = round(median_ms(times[str(place)]), 3)
+            advance(1)
+    for backend in backends.values():
+        backend.close()
+    timed = [replace(each, p50_ms=found) for each, found in zip(candidates, medians, strict=True)]
+    return _fastest_first(timed)
+
+
+def _fastest_first(timed: list[Candidate]) -> list[Candidate]:
+    """By geometric mean; one that is less than 5% faster does not overtake those before it."""
+
+    def mean(each: Candidate) -> float:
+        return float(np.exp(np.mean(np.log(list(each.p50_ms.values())))))
+
+    ordered: list[Candidate] = []
+    for each in timed:
+        slower = (place for place, other in enumerate(ordered) if mean(each) < _CLEARLY * mean(other))
+        ordered.insert(next(slower, len(ordered)), each)
+    return ordered

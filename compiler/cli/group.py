@@ -1,0 +1,33 @@
+"""The command `bertc`: the device's commands and the host's, none of which imports more than it uses."""
+
+from __future__ import annotations
+
+import click
+
+from compiler.cli.compile import compile_command
+from compiler.cli.demo import demo_command
+from compiler.cli.validate import validate_command
+from targets import __version__
+from targets.cli import DEVICE_COMMANDS
+
+_HOST_COMMANDS = (compile_command, validate_command, demo_command)
+
+
+class _OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which they are used, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
+def make_group() -> click.Group:
+    """The command with all its subcommands."""
+    commands = {str(each.name): each for each in (*_HOST_COMMANDS, *DEVICE_COMMANDS)}
+    group = _OrderedGroup(
+        "bertc",
+        commands=commands,
+        help="Compile BERT-family checkpoints into verified bundles for edge devices, and run them.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    return click.version_option(__version__, prog_name="bertc")(group)

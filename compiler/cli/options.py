@@ -1,0 +1,160 @@
+"""Options that the host's commands share, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from compiler.options import DEFAULT_MAX_DROP, DEFAULT_SAMPLES, PRECISION_CHOICES
+from targets.spec import RUNTIMES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+
+def folder(*names: str, **settings: Any) -> Decorator[Any]:
+    """An option that takes the path of a folder."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+def column_options(function: Command) -> Command:
+    """Adds the names of the columns."""
+    return _together(
+        function,
+        click.option("--text-column", help="Column of the text."),
+        click.option("--text-pair-column", help="Column of the second text of a pair."),
+        click.option("--label-column", help="Column of the label, tags, answers or score."),
+    )
+
+
+def target_options(function: Command) -> Command:
+    """Adds what to build and where to put it."""
+    return _together(
+        function,
+        click.option(
+            "--target",
+            "-t",
+            "targets",
+            multiple=True,
+            metavar="ID",
+            help="Device: an id of `bertc targets`, a TOML file, or native (the default). Repeatable.",
+        ),
+        folder(
+            "--output", "-o", default=Path(), help="Folder that receives NAME-TARGET.bundle.  [default: here]"
+        ),
+        click.option("--name", help="Name of the bundle.  [default: the model's]"),
+        click.option(
+            "--runtime",
+            type=click.Choice(["auto", *RUNTIMES]),
+            default="auto",
+            show_default=True,
+            help="auto builds for each installed one and keeps the faster.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISION_CHOICES),
+            default="int8",
+            show_default=True,
+            help="int8 is static and needs --calibration-data; auto is int8 that leaves as little in float "
+            "as --max-drop and --min-agreement allow on texts held out of it.",
+        ),
+    )
+
+
+def accuracy_options(function: Command) -> Command:
+    """Adds calibration, evaluation and the gate."""
+    return _together(
+        function,
+        click.option(
+            "--calibration-data",
+            metavar="FILE",
+            help="Text to calibrate on: .jsonl .csv .tsv .txt .parquet, or a `datasets` name.",
+        ),
+        click.option(
+            "--calibration-samples",
+            type=int,
+            default=DEFAULT_SAMPLES,
+            show_default=True,
+            help="Texts drawn from it.",
+        ),
+        click.option(
+            "--eval-data",
+            metavar="FILE",
+            help="Text to validate the compiled model on, with or without labels.",
+        ),
+        click.option("--eval-samples", type=int, help="Texts drawn from it.  [default: all]"),
+        click.option(
+            "--max-drop",
+            type=float,
+            default=DEFAULT_MAX_DROP,
+            show_default=True,
+            help="Largest loss of the task's metric, absolute; more is exit code 4.",
+        ),
+        click.option(
+            "--min-agreement",
+            type=float,
+            help="Least agreement with the FP32 model (0.995 is 99.5%); less is exit code 4.  [default: any]",
+        ),
+    )
+
+
+def model_options(function: Command) -> Command:
+    """Adds what the checkpoint leaves open."""
+    return _together(
+        function,
+        click.option("--task", help="Task, where the checkpoint's architecture does not say it."),
+        click.option("--revision", help="Branch, tag or commit of a hub id."),
+        click.option(
+            "--max-length",
+            type=int,
+            help="Longest text in tokens.  [default: the tokenizer's or the model's]",
+        ),
+    )
+
+
+def tuning_options(function: Command) -> Command:
+    """Adds how to quantize."""
+    return _together(
+        function,
+        click.option(
+            "--ranges",
+            default="auto",
+            show_default=True,
+            help="Activation ranges: auto (by the error of the layer's output), minmax, mse, entropy, "
+            "percentile-P.",
+        ),
+        click.option(
+            "--smooth/--no-smooth",
+            default=True,
+            show_default=True,
+            help="Move outlying channels into the weights (SmoothQuant).",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of every random choice."),
+        click.option(
+            "--threads",
+            type=int,
+            default=0,
+            help="Threads to compile and measure with; 0, the default, is every core.",
+        ),
+    )
+
+
+def output_options(function: Command) -> Command:
+    """Adds what to write besides the bundle, and how to report."""
+    return _together(
+        function,
+        folder("--dump-ir", metavar="DIR", help="Write the graph as text after every pass."),
+        click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
+        click.option("--force", is_flag=True, help="Replace a bundle that is there."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),
+    )
+
+
+def _together(function: Command, *decorators: Decorator[Any]) -> Command:
+    ordered: Sequence[Decorator[Any]] = decorators[::-1]
+    for decorate in ordered:
+        function = decorate(function)
+    return function

@@ -1,0 +1,72 @@
+"""`bertc validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compiler.cli.options import column_options
+from targets.cli.options import bundle_options, print_json, print_text, threads_option
+from targets.cli_errors import print_warning
+from targets.errors import AccuracyGateError
+
+
+@click.command("validate", short_help="Measure a bundle's accuracy on this machine.")
+@bundle_options
+@click.option("--eval-data", required=True, metavar="FILE", help="Text, with or without labels.")
+@click.option("--eval-samples", type=int, help="Texts drawn from it.  [default: as in the compile, or all]")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="The checkpoint, to compare with on data that the bundle was not compiled with.",
+)
+@click.option("--max-drop", type=float, help="Largest loss of the metric.  [default: the bundle's own]")
+@column_options
+@click.option("--seed", type=int, help="Of the sample.  [default: the compile's]")
+@threads_option
+def validate_command(
+    bundle: Path,
+    expect_id: str | None,
+    as_json: bool,
+    eval_data: str,
+    eval_samples: int | None,
+    model: str | None,
+    max_drop: float | None,
+    text_column: str | None,
+    text_pair_column: str | None,
+    label_column: str | None,
+    seed: int | None,
+    threads: int | None,
+) -> None:
+    """Measure a bundle's accuracy on this machine, against FP32.
+
+    On the data that the bundle was compiled with, the FP32 model's answers are in the bundle. On other
+    data give the checkpoint with --model; without it only the bundle's own metrics are measured.
+    """
+    from calibration.examples import DataOptions
+    from compiler.report.text import describe, validation_rows
+    from compiler.revalidate import revalidate
+    from targets.bundle.reader import Bundle
+
+    validation, notes = revalidate(
+        Bundle.open(bundle, expect_id),
+        eval_data,
+        DataOptions(text_column, text_pair_column, label_column),
+        limit=eval_samples,
+        model=model,
+        max_drop=max_drop,
+        seed=seed,
+        threads=threads or 0,
+    )
+    if as_json:
+        print_json(validation.to_json())
+    else:
+        for label, text in validation_rows(validation):
+            print_text(f"{label:<12} {text}")
+    for note in notes:
+        print_warning(note)
+    if validation.status == "failed":
+        raise AccuracyGateError(
+            describe(validation), "compile again with other --calibration-data or --precision"
+        )

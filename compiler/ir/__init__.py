@@ -1,0 +1,1 @@
+"""The intermediate representation: onnx_ir, and what bertc adds to it."""

@@ -1,0 +1,1 @@
+"""From the IR and a quantization plan to what one runtime reads best."""

@@ -1,0 +1,147 @@
+"""The manifest of a bundle, from what a compile knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import onnx_ir as ir
+
+from compiler.frontend.checkpoint import Checkpoint
+from compiler.lower.artifact import Artifact
+from compiler.options import CompileOptions
+from compiler.passes.manager import PassRecord
+from compiler.quantize.quantizer import Quantized
+from targets.bundle.device import backend_version
+from targets.bundle.schema import Manifest, PlacementRecord, RuntimeSpec, TargetRecord, TensorSpec
+from targets.spec import TargetSpec
+
+_TOOLS: Final = (
+    "bertc",
+    "torch",
+    "transformers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+)
+_DTYPES: Final = {ir.DataType.INT64: "int64", ir.DataType.FLOAT: "float32"}
+
+
+def make_manifest(
+    *,
+    name: str,
+    checkpoint: Checkpoint,
+    target: TargetSpec,
+    artifact: Artifact,
+    quantized: Quantized,
+    model: ir.Model,
+    passes: Sequence[PassRecord],
+    options: CompileOptions,
+    data: Mapping[str, Any],
+    validation: Mapping[str, Any] | None,
+) -> Manifest:
+    """All of bundle.json but the file list and the digest.
+
+    Args:
+        name: of the bundle.
+        checkpoint: where the model came from.
+        target: the device.
+        artifact: what ships.
+        quantized: its plan.
+        model: the float IR, whose inputs and outputs the artifact keeps.
+        passes: what was done to it.
+        options: as the user gave them; paths are kept by base name.
+        data: names and hashes of the calibration and evaluation data.
+        validation: the record of the accuracy gate.
+    """
+    tested = backend_version(artifact.runtime).split("-", 1)[0]
+    runtime = RuntimeSpec(
+        backend=artifact.runtime,
+        minimum_version=artifact.minimum_version,
+        tested_version=tested,
+        model=artifact.main,
+        precision=options.built,
+        options=dict(artifact.options),
+    )
+    return Manifest(
+        name=name,
+        task=checkpoint.task,
+        task_config=checkpoint.task_config,
+        target=TargetRecord.of(target),
+        runtime=runtime,
+        inputs=tuple(_tensor(each) for each in model.graph.inputs),
+        outputs=tuple(_tensor(each) for each in model.graph.outputs),
+        tokenizer=checkpoint.tokenizer.spec,
+        provenance={
+            **checkpoint.provenance,
+            "model_type": checkpoint.model_type,
+            "tools": _versions(),
+            "config": _config(options),
+            "passes": [each.to_json() for each in passes],
+            "data": dict(data),
+        },
+        compression=_compression(artifact, quantized, options),
+        validation=validation,
+        placement=_placement(artifact, quantized, tested),
+    )
+
+
+def _placement(artifact: Artifact, quantized: Quantized, tested: str) -> PlacementRecord:
+    linears = [(each.role, each.decision) for each in quantized.plan.linears.values()]
+    attentions = [(each.role, each.decision) for each in quantized.plan.attentions.values()]
+    both = [*linears, *attentions]
+    kept = [(role, decision.reason) for role, decision in both if decision.compute == "float"]
+    record = artifact.census.to_record(kept)
+    return record if record.runtime_version else replace(record, runtime_version=tested)
+
+
+def _tensor(value: ir.Value) -> TensorSpec:
+    dims = [] if value.shape is None else [d if isinstance(d, int) else str(d.value) for d in value.shape]
+    dtype: Any = _DTYPES.get(value.dtype, "float32") if value.dtype is not None else "float32"
+    return TensorSpec(str(value.name), dtype, tuple(dims))
+
+
+def _compression(artifact: Artifact, quantized: Quantized, options: CompileOptions) -> dict[str, Any]:
+    return {
+        "precision": options.built,
+        "quantization": quantized.plan.to_json(),
+        "smoothing": {
+            "sites": sum(each.alpha > 0 for each in quantized.smoothing),
+            "folded": sum(each.folded for each in quantized.smoothing),
+        },
+        "placement": artifact.census.to_json(),
+        "model_bytes": artifact.model_bytes,
+    }
+
+
+def _config(options: CompileOptions) -> dict[str, Any]:
+    return {
+        "precision": options.precision,
+        "runtime": options.runtime,
+        "max_drop": options.max_drop,
+        "min_agreement": options.min_agreement,
+        "calibration_samples": options.calibration_samples,
+        "eval_samples": options.eval_samples,
+        "text_column": options.text_column,
+        "text_pair_column": options.text_pair_column,
+        "label_column": options.label_column,
+        "max_length": options.max_length,
+        "seed": options.seed,
+        "ranges": options.ranges,
+        "smooth": options.smooth,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for tool in _TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,89 @@
+"""The data files of a compile, opened and checked before the work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from calibration.data import Dataset, open_dataset
+from calibration.examples import DataOptions, Example
+from calibration.sampler import sample
+from compiler.frontend.checkpoint import Checkpoint
+from compiler.heldout import Slice, hold_out, slice_evaluator
+from compiler.options import CompileOptions
+from compiler.texts import tokenizer_of
+from compiler.validate import Evaluator, make_evaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was read.
+
+    Attributes:
+        calibration: texts for the quantizer.
+        evaluator: of the evaluation data.
+        held_out: rows to choose a precision by, and their evaluator.
+        record: name, hash and size of each data set, for the manifest.
+    """
+
+    calibration: list[Example] | None = None
+    evaluator: Evaluator | None = None
+    held_out: tuple[Slice, Evaluator] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]) -> Opened:
+    """Read the calibration data where the precision needs it, and the evaluation data where there is some.
+
+    Args:
+        options: files, columns, sizes and seed.
+        checkpoint: whose task and labels the rows are read for.
+        warn: told of what follows from data that is missing or cannot be used.
+
+    Raises:
+        UsageError: a file that cannot be read, or that has too few rows.
+    """
+    columns = DataOptions(options.text_column, options.text_pair_column, options.label_column)
+    opened = Opened()
+    if options.built == "int8" and options.calibration_data is not None:
+        data = open_dataset(options.calibration_data, checkpoint.task, columns)
+        opened = _calibration(data, options, checkpoint, warn)
+    if options.eval_data is None:
+        warn("no --eval-data was given: the accuracy of this bundle is not known")
+        return opened
+    data = open_dataset(options.eval_data, checkpoint.task, columns)
+    evaluator = make_evaluator(
+        data,
+        checkpoint.task,
+        checkpoint.task_config,
+        tokenizer_of(checkpoint),
+        limit=options.eval_samples,
+        seed=options.seed,
+    )
+    record = {**opened.record, "evaluation": _record(data, evaluator.n)}
+    return replace(opened, evaluator=evaluator, record=record)
+
+
+def _calibration(
+    data: Dataset, options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]
+) -> Opened:
+    calibration = sample(data, options.calibration_samples, options.seed)
+    record = {"calibration": _record(data, len(calibration))}
+    if options.precision != "auto":
+        return Opened(calibration, record=record)
+    rows = hold_out(data, calibration, seed=options.seed)
+    evaluator = slice_evaluator(
+        rows,
+        checkpoint.task,
+        checkpoint.task_config,
+        tokenizer_of(checkpoint),
+        warn,
+        seed=options.seed,
+    )
+    record["held_out"] = _record(data, len(rows.rows))
+    return Opened(calibration, held_out=(rows, evaluator), record=record)
+
+
+def _record(data: Dataset, texts: int) -> dict[str, Any]:
+    return {"name": data.name, "sha256": data.digest, "texts": texts}

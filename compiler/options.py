@@ -1,0 +1,183 @@
+"""What a user can ask of a compile, by the names that the command line uses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypedDict
+
+from targets.errors import UsageError
+from targets.spec import PRECISIONS, RUNTIMES, Precision
+
+RuntimeChoice = Literal["auto", "onnxruntime", "openvino"]
+PrecisionChoice = Precision | Literal["auto"]
+
+PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
+
+DEFAULT_SAMPLES: Final = 300
+DEFAULT_MAX_DROP: Final = 0.01
+AUTO_RANGES: Final = "auto"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,95}")
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """Options of `compile_model` and of `bertc compile`.
+
+    Attributes:
+        targets: ids, TOML paths, or "native" for this machine.
+        runtime: "auto" builds for each of the target's runtimes that is installed and keeps the faster.
+        precision: int8 needs calibration data, the others do not; auto is int8 that leaves as little in
+            float as `max_drop` and `min_agreement` allow on texts held out of the calibration data.
+        task: None for the task of the checkpoint's architecture.
+        revision: branch, tag or commit of a hub id.
+        name: of the bundles; None for the checkpoint's.
+        calibration_data: text file or `datasets` name.
+        calibration_samples: texts drawn from it.
+        eval_data: labelled or unlabelled text that the artifact is validated on.
+        eval_samples: texts drawn from it; None for all.
+        text_column, text_pair_column, label_column: None for the field's conventions.
+        max_drop: largest loss of the task's metric, absolute (0.01 is one point of accuracy).
+        min_agreement: least agreement with the FP32 model, from 0 to 1; None for any.
+        max_length: longest text in tokens, special tokens included.
+        seed: of every random choice.
+        threads: 0 for every core.
+        ranges: how activation ranges are chosen.
+        smooth: whether outlying channels are moved into the weights (SmoothQuant).
+        dump_ir: folder for the graph after every pass.
+        keep_debug: write calibration ranges and decisions beside the bundle, into NAME.debug/.
+        force: replace a bundle that is there.
+    """
+
+    targets: tuple[str, ...] = ("native",)
+    runtime: RuntimeChoice = "auto"
+    precision: PrecisionChoice = "int8"
+    task: str | None = None
+    revision: str | None = None
+    name: str | None = None
+    calibration_data: str | Path | None = None
+    calibration_samples: int = DEFAULT_SAMPLES
+    eval_data: str | Path | None = None
+    eval_samples: int | None = None
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    label_column: str | None = None
+    max_drop: float = DEFAULT_MAX_DROP
+    min_agreement: float | None = None
+    max_length: int | None = None
+    seed: int = 0
+    threads: int = 0
+    ranges: str = AUTO_RANGES
+    smooth: bool = True
+    dump_ir: Path | None = None
+    keep_debug: bool = False
+    force: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot be meant, before any work.
+
+        Raises:
+            UsageError: naming the flag.
+        """
+        _choice("--precision", self.precision, PRECISION_CHOICES)
+        _choice("--runtime", self.runtime, ("auto", *RUNTIMES))
+        _check_ranges(self.ranges)
+        if not self.targets:
+            raise UsageError("no target is given", "pass --target native, or an id of `bertc targets`")
+        if self.built == "int8" and self.calibration_data is None:
+            raise UsageError(
+                "static INT8 needs text to calibrate on",
+                "pass --calibration-data FILE, or --precision int8-dynamic, fp16 or bf16, which need none",
+            )
+        self._check_gate()
+        if self.name is not None and _NAME.fullmatch(self.name) is None:
+            raise UsageError(
+                f"--name {self.name!r} cannot be a bundle's name",
+                "use letters, digits, dot, dash, plus and underscore, and begin with a letter or a digit",
+            )
+        for flag, count in (
+            ("--calibration-samples", self.calibration_samples),
+            ("--eval-samples", self.eval_samples),
+        ):
+            if count is not None and count < 8:
+                raise UsageError(f"{flag} {count} is too few", "give 8 or more")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} cannot be", "give 0 or a positive number")
+        if self.threads < 0:
+            raise UsageError(
+                f"--threads {self.threads} cannot be", "give 0 for every core, or a positive number"
+            )
+
+    @property
+    def built(self) -> Precision:
+        """The precision of the bundle: auto is INT8 with its exceptions listed."""
+        return "int8" if self.precision == "auto" else self.precision
+
+    def _check_gate(self) -> None:
+        if not 0.0 <= self.max_drop <= 1.0:
+            raise UsageError(f"--max-drop {self.max_drop} is not a drop", "give 0 to 1; 0.01 is one point")
+        if self.min_agreement is None:
+            return
+        if not 0.0 < self.min_agreement <= 1.0:
+            raise UsageError(
+                f"--min-agreement {self.min_agreement} is not an agreement",
+                "give a number above 0 and up to 1; 0.995 is 99.5% of the FP32 model's answers",
+            )
+        if self.precision == "fp32":
+            raise UsageError(
+                "--min-agreement is for a precision below FP32, which always agrees with itself",
+                "leave it out, or pass another --precision",
+            )
+        if self.precision != "auto" and self.eval_data is None:
+            raise UsageError(
+                "--min-agreement needs text to measure the agreement on",
+                "pass --eval-data FILE, or --precision auto, which holds texts out of --calibration-data",
+            )
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `CompileOptions` but the targets, as keyword arguments."""
+
+    runtime: RuntimeChoice
+    precision: PrecisionChoice
+    task: str | None
+    revision: str | None
+    name: str | None
+    calibration_data: str | Path | None
+    calibration_samples: int
+    eval_data: str | Path | None
+    eval_samples: int | None
+    text_column: str | None
+    text_pair_column: str | None
+    label_column: str | None
+    max_drop: float
+    min_agreement: float | None
+    max_length: int | None
+    seed: int
+    threads: int
+    ranges: str
+    smooth: bool
+    dump_ir: Path | None
+    keep_debug: bool
+    force: bool
+
+
+def _check_ranges(method: str) -> None:
+    from calibration.observers import RangeObserver
+    from calibration.ranges import choose_range
+
+    try:
+        if method != AUTO_RANGES:
+            choose_range(RangeObserver(), method, symmetric=False, signed=False)
+    except UsageError as error:
+        raise UsageError(
+            f"--ranges {method!r} is not known",
+            "use auto, minmax, mse, entropy or percentile-P with P above 50, as in percentile-99.99",
+        ) from error
+
+
+def _choice(flag: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"{flag} {value!r} is not known", f"use one of: {', '.join(known)}")

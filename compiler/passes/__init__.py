@@ -1,0 +1,1 @@
+"""Graph rewrites, one a file, each with the contract of `compiler.passes.base`."""

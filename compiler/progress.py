@@ -1,0 +1,72 @@
+"""How a compile says what it is doing, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Progress(Protocol):
+    """Listens to the stages of a compile."""
+
+    def start(self, stage: str, total: int | None) -> None:
+        """A stage begins; `total` is its number of steps, None when that is not known."""
+
+    def advance(self, steps: int) -> None:
+        """Steps of the current stage are done."""
+
+    def finish(self, seconds: float) -> None:
+        """The current stage is done."""
+
+    def warn(self, message: str) -> None:
+        """Something that the user should know; the message names its consequence."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def start(self, stage: str, total: int | None) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int) -> None:
+        """Nothing."""
+
+    def finish(self, seconds: float) -> None:
+        """Nothing."""
+
+    def warn(self, message: str) -> None:
+        """A Python warning, so that a library user sees it."""
+        import warnings
+
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
+class Clock:
+    """Times stages and reports them.
+
+    Attributes:
+        seconds: by stage, in the order in which they began; a stage that is entered again adds up.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        """Reports to `progress`."""
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """Time what is inside; yields the function to call with the steps done.
+
+        A stage that fails does not finish: the error is what the user should read.
+        """
+        import time
+
+        begin = time.perf_counter()
+        self.progress.start(name, total)
+        yield self.progress.advance
+        spent = time.perf_counter() - begin
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        self.progress.finish(spent)

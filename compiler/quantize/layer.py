@@ -1,0 +1,180 @@
+"""Quantizes the layers that read one activation: range, weights, bias, each by the layer's own output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.observers import RangeObserver
+from calibration.qparams import QuantParams, fake_quantize
+from compiler.quantize import ranges
+from compiler.quantize.gptq import gptq_round
+from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.plan import QParam, QWeight
+from compiler.quantize.sites import Site
+from compiler.quantize.smooth import SmoothRules, Transform, search_transform
+from compiler.quantize.statistics import ChannelRange
+from compiler.quantize.weights import quantize_columns
+from targets.spec import QuantScheme
+
+SEARCH_ROWS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A layer's input over the same tokens in two models.
+
+    Attributes:
+        exact: in the float model, [n, in].
+        seen: in the model whose earlier layers are quantized, [n, in].
+        held: bool [n], rows of texts that only judge.
+    """
+
+    exact: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    held: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedSite:
+    """The layers of one site, quantized together.
+
+    Attributes:
+        transform: of the activation, before it is quantized.
+        param: of the transformed activation.
+        weight: of all readers side by side, [in, out].
+        bias: float32 [out], the transform's offset and any correction inside.
+        corrected: whether the bias makes good what quantization moves.
+    """
+
+    transform: Transform
+    param: QParam
+    weight: QWeight
+    bias: NDArray[np.float32]
+    corrected: bool
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The layers' outputs side by side for rows [..., in]."""
+        return _quantized(self.transform(x), self.param) @ self.weight.dequantized() + self.bias
+
+
+def quantize_site(
+    site: Site, rows: Rows, known: ChannelRange, scheme: QuantScheme, options: QuantizeOptions
+) -> QuantizedSite:
+    """Choose everything about one site.
+
+    Args:
+        site: the activation and its readers.
+        rows: its tokens.
+        known: its range over all calibration text.
+        scheme: the target's rules.
+        options: what may be done.
+    """
+    weight, bias = site.weight, site.bias
+    learning = np.flatnonzero(~rows.held)
+    few = rows.exact[learning[:: max(1, -(-len(learning) // SEARCH_ROWS))]]
+    transform = _transform(site, few, known, weight, scheme, options)
+    matrix = transform.weight(weight)
+    param = _param(transform, few, rows.exact[learning], known, matrix, scheme, options)
+    seen = _quantized(transform(rows.seen), param)
+    exact = rows.exact @ weight + bias
+    offset = bias + transform.offset(weight)
+    rounded = _round(matrix, seen, exact - offset, rows.held, scheme.weight_qmax, options)
+    got = seen @ rounded.dequantized() + offset
+    correction = _correction(exact, got, rows.held) if options.bias_correction and site.can_shift else None
+    return QuantizedSite(
+        transform,
+        param,
+        rounded,
+        offset if correction is None else offset + correction,
+        correction is not None,
+    )
+
+
+def _transform(
+    site: Site,
+    few: NDArray[np.float32],
+    known: ChannelRange,
+    weight: NDArray[np.float32],
+    scheme: QuantScheme,
+    options: QuantizeOptions,
+) -> Transform:
+    if not options.smooth or len(few) == 0:
+        return Transform.identity(len(weight))
+    rules = SmoothRules(
+        symmetric=not scheme.asymmetric,
+        qmax=scheme.weight_qmax,
+        shift=options.shift and site.can_shift,
+        compensated=options.rounding == "gptq",
+    )
+    return search_transform(few, known.low, known.high, weight, rules)
+
+
+def _param(
+    transform: Transform,
+    few: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    known: ChannelRange,
+    matrix: NDArray[np.float32],
+    scheme: QuantScheme,
+    options: QuantizeOptions,
+) -> QParam:
+    observer = RangeObserver()
+    observer.update(transform(rows))
+    observer.widen(transform(known.low), transform(known.high))
+    return ranges.input_param(
+        observer,
+        transform(few),
+        matrix,
+        method=options.ranges,
+        symmetric=not scheme.asymmetric,
+        signed=scheme.activation == "s8",
+    )
+
+
+def _round(
+    matrix: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    wanted: NDArray[np.float32],
+    held: NDArray[np.bool_],
+    qmax: int,
+    options: QuantizeOptions,
+) -> QWeight:
+    learnt = seen[~held]
+    importance = np.mean(np.square(learnt, dtype=np.float64), axis=0)
+    nearest = quantize_columns(matrix, qmax=qmax, importance=importance if importance.any() else None)
+    if options.rounding == "nearest" or not held.any():
+        return nearest
+    wide = learnt.astype(np.float64)
+    integers = gptq_round(matrix, wide.T @ wide, nearest.scale, qmax=qmax)
+    compensated = QWeight(integers, nearest.scale, axis=1)
+    return min(
+        (compensated, nearest), key=lambda each: _square(seen[held] @ each.dequantized() - wanted[held])
+    )
+
+
+def _correction(
+    exact: NDArray[np.float32], got: NDArray[np.float32], held: NDArray[np.bool_]
+) -> NDArray[np.float32] | None:
+    """The mean error of each output, if texts that it was not measured on gain by taking it off.
+
+    Source: data-free quantization's bias correction, Nagel et al. 2019, section 4.2, measured here
+    on calibration text instead of derived.
+    """
+    if not held.any():
+        return None
+    moved = np.asarray(np.mean(exact[~held] - got[~held], axis=0, dtype=np.float64), np.float32)
+    left = exact[held] - got[held]
+    return moved if _square(left - moved) < _square(left) else None
+
+
+def _square(error: NDArray[np.float32]) -> float:
+    return float(np.mean(np.square(error, dtype=np.float64)))
+
+
+def _quantized(x: NDArray[np.float32], param: QParam) -> NDArray[np.float32]:
+    params = QuantParams(np.float32(param.scale), param.zero_point)
+    return fake_quantize(x, params, bits=8, signed=param.signed)

@@ -1,0 +1,53 @@
+"""What a validation found, as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compiler.validate import Validation
+
+
+def validation_rows(validation: Validation) -> list[tuple[str, str]]:
+    """Label and text of each line."""
+    if validation.compiled is None:
+        return [("accuracy", f"not measured: {validation.reason or 'there are no labels'}")]
+    rows = [(validation.metric, _metric(validation))] if validation.metric != "agreement" else []
+    if validation.agreement is not None:
+        rows.append(("agreement", f"{100 * validation.agreement:.2f}% with FP32 over {validation.n} texts"))
+    verdict = f"{validation.status} (largest drop allowed: {validation.max_drop:g})"
+    rows.append(("gate", f"{verdict}: {validation.reason}" if validation.reason else verdict))
+    return rows
+
+
+def precision_rows(quantization: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What `--precision auto` left in float, and how well that is known; nothing where it did not choose.
+
+    Args:
+        quantization: of `QuantPlan.to_json`, as the manifest has it.
+    """
+    found = quantization.get("scheme", {}).get("search")
+    if not found:
+        return []
+    chosen = int(quantization["int8_linears"]) + int(quantization["int8_attentions"])
+    roles = list(found["float"])
+    kept = f"in float: {', '.join(roles)}" if roles else "nothing had to stay in float"
+    text = f"{found['metric']} {found['delta']:+.4f}" if found["delta"] is not None else "not measured"
+    if found["uncertainty"] is not None:
+        text += f" (known to +-{found['uncertainty']:.4f} with {found['texts']} texts)"
+    if found["agreement"] is not None:
+        text += f", agreement {100 * found['agreement']:.2f}%"
+    return [("products", f"{chosen} in INT8; {kept}"), ("held-out", text)]
+
+
+def describe(validation: Validation) -> str:
+    """One line for an error message."""
+    return "; ".join(f"{label} {text}" for label, text in validation_rows(validation))
+
+
+def _metric(validation: Validation) -> str:
+    if validation.baseline is None or validation.delta is None:
+        return f"{validation.compiled:.4f}"
+    text = f"{validation.baseline:.4f} in FP32 -> {validation.compiled:.4f} ({validation.delta:+.4f}"
+    interval = validation.ci95
+    return text + (f", 95% interval {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ")")

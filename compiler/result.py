@@ -1,0 +1,67 @@
+"""What a compile returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compiler.validate import Validation
+
+
+@dataclass(frozen=True, slots=True)
+class BundleResult:
+    """One bundle.
+
+    Attributes:
+        path: its folder.
+        target: id of the device.
+        runtime: the backend that was chosen.
+        precision: of the model.
+        content_digest: of model, tokenizer and self-test.
+        model_bytes: bytes of the model's files.
+        source_bytes: bytes of the checkpoint's weights in FP32.
+        validation: the accuracy gate.
+        candidates: median latency of every runtime that was built, the chosen one first.
+        seconds: by stage.
+        quantization: of `QuantPlan.to_json`; not in the JSON of a compile, whose bundle has it.
+    """
+
+    path: Path
+    target: str
+    runtime: str
+    precision: str
+    content_digest: str
+    model_bytes: int
+    source_bytes: int
+    validation: Validation
+    candidates: Sequence[Mapping[str, Any]] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """An interface: scripts read these names."""
+        return {
+            "path": str(self.path),
+            "target": self.target,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "content_digest": self.content_digest,
+            "model_bytes": self.model_bytes,
+            "source_bytes": self.source_bytes,
+            "validation": self.validation.to_json(),
+            "candidates": [dict(each) for each in self.candidates],
+            "seconds": {name: round(spent, 3) for name, spent in self.seconds.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """Every bundle of one compile."""
+
+    bundles: tuple[BundleResult, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `bertc compile --json` prints."""
+        return {"bundles": [each.to_json() for each in self.bundles]}

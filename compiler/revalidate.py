@@ -1,0 +1,129 @@
+"""A bundle's accuracy, measured again on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from calibration.data import open_dataset
+from calibration.examples import DataOptions
+from compiler.report.files import REFERENCE
+from compiler.sessions import open_bundle_session, open_session
+from compiler.texts import truncation_note
+from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
+from targets.bundle.reader import Bundle
+
+NO_BASELINE = (
+    "this is not the data that the bundle was compiled with, so it was not compared with FP32; "
+    "pass --model to do so"
+)
+
+
+def revalidate(
+    bundle: Bundle,
+    eval_data: str,
+    columns: DataOptions,
+    *,
+    limit: int | None = None,
+    model: str | None = None,
+    max_drop: float | None = None,
+    seed: int | None = None,
+    threads: int = 0,
+) -> tuple[Validation, tuple[str, ...]]:
+    """Run a bundle over evaluation data and compare with FP32 where it is known.
+
+    Args:
+        bundle: an open bundle.
+        eval_data: a file or a `datasets` name.
+        columns: of the data.
+        limit: texts drawn from it; None for as many as the compile drew from the same data, else all.
+        model: the checkpoint; None compares with the predictions kept in the bundle, if the data is
+            the same.
+        max_drop: None for the bundle's own gate.
+        seed: of the sample; None for the compile's.
+        threads: of one run, 0 for every core.
+
+    Returns:
+        The record, and what the user should know: nothing to compare with, texts that were cut.
+
+    Raises:
+        UsageError: data that cannot be used.
+        IntegrityError, IncompatibleError, MissingBackendError: as `Bundle.session`.
+    """
+    manifest = bundle.manifest
+    data = open_dataset(eval_data, manifest.task, columns)
+    recorded = _Recorded.of(bundle)
+    if limit is None and data.digest == recorded.sha256:
+        limit = recorded.samples
+    with open_bundle_session(bundle, threads=threads) as session:
+        evaluator = make_evaluator(
+            data,
+            manifest.task,
+            manifest.task_config,
+            session.encoder,
+            limit=limit,
+            seed=recorded.seed if seed is None else seed,
+        )
+        compiled = evaluator.predict(session, None)
+        cut = truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
+    baseline = _kept(bundle, evaluator) if model is None else _fp32(bundle, model, evaluator, threads)
+    validation = evaluator.compare(
+        baseline, compiled, max_drop=_gate(bundle) if max_drop is None else max_drop
+    )
+    return validation, (*cut, *((NO_BASELINE,) if baseline is None else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What the manifest says of the compile's evaluation data."""
+
+    sha256: str | None
+    samples: int | None
+    seed: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> _Recorded:
+        provenance = bundle.manifest.provenance
+        config, data = _table(provenance.get("config")), _table(provenance.get("data"))
+        samples, seed = config.get("eval_samples"), config.get("seed")
+        sha256 = _table(data.get("evaluation")).get("sha256")
+        return cls(
+            sha256 if isinstance(sha256, str) else None,
+            samples if isinstance(samples, int) else None,
+            seed if isinstance(seed, int) else 0,
+        )
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _gate(bundle: Bundle) -> float:
+    gate = (bundle.manifest.validation or {}).get("gate") or {}
+    allowed = gate.get("max_drop", 0.01)
+    return float(allowed) if isinstance(allowed, int | float) else 0.01
+
+
+def _kept(bundle: Bundle, evaluator: Evaluator) -> Predictions | None:
+    path = f"report/{REFERENCE}"
+    return load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
+
+
+def _fp32(bundle: Bundle, model: str, evaluator: Evaluator, threads: int) -> Predictions:
+    from compiler.cli.host import require_host
+
+    require_host()
+    from compiler.frontend.checkpoint import load_checkpoint
+    from compiler.frontend.export import trace
+    from compiler.passes.manager import PassManager
+    from compiler.pipeline import encoder_passes
+    from compiler.reference import ReferenceBackend
+    from compiler.texts import encoder_of
+
+    manifest = bundle.manifest
+    checkpoint = load_checkpoint(model, task=manifest.task, max_length=manifest.tokenizer.max_length)
+    graph = trace(checkpoint).model
+    PassManager(encoder_passes()).run(graph)
+    backend = ReferenceBackend(graph, threads=threads)
+    with open_session(backend, encoder_of(checkpoint, graph), manifest.task, manifest.task_config) as session:
+        return evaluator.predict(session, None)

@@ -1,0 +1,189 @@
+"""Opens a bundle, checks it, and gives out bytes that are what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from targets.bundle.device import check_device
+from targets.bundle.digest import check_file, content_digest, read_bounded, read_verified, sums_file
+from targets.bundle.parse import parse_manifest
+from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, walk_bundle
+from targets.bundle.schema import MAX_MANIFEST_BYTES, FileEntry, Manifest, model_files
+from targets.errors import IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from targets.detect import Machine
+    from targets.runtime.session import Session
+
+_ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_AGAIN: Final = "copy the bundle again from where it was compiled"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a complete verification covered.
+
+    Attributes:
+        id: SHA-256 of bundle.json in hexadecimal.
+        content_digest: digest of model, tokenizer and self-test.
+        files: files whose hash was compared, bundle.json among them.
+        bytes: their total size.
+    """
+
+    id: str
+    content_digest: str
+    files: int
+    bytes: int
+
+
+class Bundle:
+    """A bundle on disk. Made by `Bundle.open`.
+
+    Attributes:
+        path: its folder.
+        manifest: what bundle.json says.
+        id: SHA-256 of bundle.json in hexadecimal.
+    """
+
+    __slots__ = ("_entries", "_manifest_bytes", "id", "manifest", "path")
+
+    def __init__(self, path: Path, manifest: Manifest, manifest_bytes: bytes) -> None:
+        """Hold what `Bundle.open` has read and checked."""
+        self.path = path
+        self.manifest = manifest
+        self.id = hashlib.sha256(manifest_bytes).hexdigest()
+        self._manifest_bytes = manifest_bytes
+        self._entries: Mapping[str, FileEntry] = MappingProxyType(
+            {entry.path: entry for entry in manifest.files}
+        )
+
+    @classmethod
+    def open(cls, path: str | Path, expect_id: str | None = None) -> Bundle:
+        """Open a bundle and check its manifest, its list of files and their sizes, not yet their hashes.
+
+        Args:
+            path: the bundle's folder.
+            expect_id: the id that the bundle must have, `sha256:` before it or not.
+
+        Raises:
+            UsageError: no bundle is there, or `expect_id` is no id.
+            IntegrityError: the bundle is damaged, breaks a rule, or has another id.
+        """
+        root = _folder(Path(path))
+        data = read_bounded(root, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        if expect_id is not None:
+            _check_id(data, expect_id)
+        manifest = parse_manifest(data)
+        if content_digest(manifest.files) != manifest.content_digest:
+            raise IntegrityError("bundle.json: content_digest does not agree with files", _AGAIN)
+        walk_bundle(root, {entry.path: entry.size for entry in manifest.files})
+        return cls(root, manifest, data)
+
+    def __repr__(self) -> str:
+        """Folder and abbreviated id."""
+        return f"Bundle({str(self.path)!r}, id={self.id[:12]!r})"
+
+    def __contains__(self, path: object) -> bool:
+        """Whether the manifest lists a file of that path."""
+        return path in self._entries
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of the files that the backend loads."""
+        return sum(self._entries[path].size for path in model_files(self.manifest.runtime))
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a listed file, their hash compared.
+
+        Args:
+            path: relative to the bundle, as the manifest lists it.
+
+        Raises:
+            IntegrityError: not listed, or not what the manifest says.
+        """
+        entry = self._entries.get(path)
+        if entry is None:
+            raise IntegrityError(f"the bundle holds no {path[:80]!r}", _AGAIN)
+        return read_verified(self.path, entry.path, entry.size, entry.sha256)
+
+    def verify(self) -> VerifyReport:
+        """Check everything again and every hash: files, SHA256SUMS, and that bundle.json did not change.
+
+        Raises:
+            IntegrityError: anything is not what the manifest says.
+        """
+        if read_bounded(self.path, MANIFEST_NAME, MAX_MANIFEST_BYTES) != self._manifest_bytes:
+            raise IntegrityError("bundle.json changed after the bundle was opened", _AGAIN)
+        files = self.manifest.files
+        walk_bundle(self.path, {entry.path: entry.size for entry in files})
+        expected = sums_file(self._manifest_bytes, files)
+        found = read_bounded(self.path, SUMS_NAME, len(expected))
+        if found != expected:
+            raise IntegrityError(f"{SUMS_NAME} does not agree with bundle.json", _AGAIN)
+        for entry in files:
+            check_file(self.path, entry)
+        return VerifyReport(
+            id=self.id,
+            content_digest=self.manifest.content_digest,
+            files=len(files) + 1,
+            bytes=sum(entry.size for entry in files) + len(self._manifest_bytes),
+        )
+
+    def check_device(self, machine: Machine | None = None) -> None:
+        """Check that a machine can run this bundle.
+
+        Args:
+            machine: the machine; None is the one that runs.
+
+        Raises:
+            IncompatibleError: other architecture, operating system or CPU features, too little
+                memory, or a backend that is too old.
+            MissingBackendError: the backend is not installed.
+        """
+        check_device(self.manifest.target, self.manifest.runtime, machine)
+
+    def session(self, threads: int | None = None) -> Session:
+        """Load the model for inference.
+
+        Args:
+            threads: CPU threads; None is the default of the runtime.
+
+        Raises:
+            BertcError: as for `check_device` and `read`.
+        """
+        from targets.runtime.session import Session
+
+        return Session.from_bundle(self, threads=threads)
+
+
+def _folder(path: Path) -> Path:
+    hint = "pass the folder that `bertc compile -o` wrote, the one that holds bundle.json"
+    try:
+        if path.is_dir():
+            if (path / MANIFEST_NAME).exists() or (path / MANIFEST_NAME).is_symlink():
+                return path
+            raise UsageError(f"{path} is not a bundle: it holds no {MANIFEST_NAME}", hint)
+        problem = "is not a folder" if path.exists() else "does not exist"
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot open {path}: {error}", hint) from error
+    raise UsageError(f"{path} {problem}", hint)
+
+
+def _check_id(data: bytes, expect_id: str) -> None:
+    match = _ID.fullmatch(expect_id.strip().lower())
+    if match is None:
+        raise UsageError(
+            f"{expect_id[:80]!r} is not a bundle's id", "pass 64 hexadecimal digits to --expect-id"
+        )
+    found = hashlib.sha256(data).hexdigest()
+    if found != match[1]:
+        raise IntegrityError(
+            f"this bundle has the id {found}, not {match[1]}",
+            "it is another bundle, or it was changed: do not run it",
+        )

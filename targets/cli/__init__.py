@@ -1,0 +1,27 @@
+"""The commands that a device has; `compiler.cli` adds the host's."""
+
+from __future__ import annotations
+
+import click
+
+from targets.cli.bench import bench_command
+from targets.cli.check import selftest_command, verify_command
+from targets.cli.inspect import inspect_command
+from targets.cli.run import run_command
+from targets.cli.targets import targets_command
+
+__all__ = ["DEVICE_COMMANDS", "device_group"]
+
+DEVICE_COMMANDS: tuple[click.Command, ...] = (
+    run_command,
+    verify_command,
+    selftest_command,
+    bench_command,
+    inspect_command,
+    targets_command,
+)
+
+
+def device_group() -> click.Group:
+    """The command `bertc` with the device's commands alone."""
+    return click.Group("bertc", commands={str(command.name): command for command in DEVICE_COMMANDS})

@@ -1,0 +1,63 @@
+"""`bertc bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from targets.cli.options import bundle_options, print_json, print_text, threads_option
+
+if TYPE_CHECKING:
+    from targets.runtime.bench import BenchReport
+
+
+@click.command("bench", short_help="Measure latency, load time and memory.")
+@bundle_options
+@click.option("--shape", "shapes", multiple=True, metavar="BxL", help="Batch and tokens, as in 8x128.")
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Time spent on each shape.")
+@click.option("--iterations", type=click.IntRange(min=1), help="Runs of each shape, instead of --seconds.")
+@threads_option
+def bench_command(
+    bundle: Path,
+    expect_id: str | None,
+    as_json: bool,
+    shapes: tuple[str, ...],
+    seconds: float,
+    iterations: int | None,
+    threads: int | None,
+) -> None:
+    """Measure latency, throughput, load time and memory on this machine.
+
+    Without --shape: 1x32, 1x128 and 8x128, no longer than the model reads.
+    """
+    from targets.bundle.reader import Bundle
+    from targets.runtime.bench import bench, parse_shape
+
+    opened = Bundle.open(bundle, expect_id)
+    report = bench(
+        opened,
+        [parse_shape(shape) for shape in shapes] or None,
+        seconds=seconds,
+        iterations=iterations,
+        threads=threads,
+        progress=None if as_json or not sys.stderr.isatty() else _progress,
+    )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print_bench(report)
+
+
+def _progress(done: int, total: int) -> None:
+    click.echo(f"\r{done}/{total} shapes", err=True, nl=done == total)
+
+
+def _print_bench(report: BenchReport) -> None:
+    print_text(f"{'shape':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'texts/s':>9}")
+    for row in report.shapes:
+        shape = f"{row.batch}x{row.length}"
+        print_text(f"{shape:>9} {row.p50_ms:9.2f} {row.p95_ms:9.2f} {row.p99_ms:9.2f} {row.texts_per_s:9.1f}")
+    print_text(f"load {report.load_s:.3f} s, first run {report.first_run_s:.3f} s, {report.rss_mb:.0f} MiB")

@@ -1,0 +1,172 @@
+"""`bertc inspect`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from targets.cli.options import bundle_options, print_json, print_text
+
+if TYPE_CHECKING:
+    from targets.bundle.reader import Bundle
+
+_LAYER = re.compile(r"layer([0-9]{1,6})\.(.+)")
+_KINDS = {
+    "static": "static INT8: activations have parameters fixed by calibration",
+    "dynamic": "dynamic INT8: activations are quantized on each run",
+}
+_WORDS = {True: "on", False: "off"}
+_AFTER_THE_LAYERS = 1_000_000
+_NOT_RECORDED = "not recorded in this bundle; compile the model again to have it"
+_HEADER = ("layer", "product", "precision", "kernel")
+
+
+@click.command("inspect", short_help="Show what a bundle runs in INT8, what in float, and why.")
+@bundle_options
+def inspect_command(bundle: Path, expect_id: str | None, as_json: bool) -> None:
+    """Show what a bundle is, how it is quantized, and what its runtime runs in INT8.
+
+    Which operator computes each product was read back from the runtime when the bundle was compiled.
+    """
+    from targets.bundle.reader import Bundle
+
+    opened = Bundle.open(bundle, expect_id)
+    document = describe_bundle(opened)
+    if as_json:
+        print_json(document)
+    else:
+        for line in _lines(document):
+            print_text(line)
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """What `bertc inspect --json` prints; `placement` is null where the bundle does not record it."""
+    manifest = bundle.manifest
+    compression = manifest.compression
+    placement = manifest.placement
+    return {
+        "id": bundle.id,
+        "schema_version": manifest.schema_version,
+        "name": manifest.name,
+        "task": manifest.task,
+        "target": manifest.target.id,
+        "runtime": {**asdict(manifest.runtime), "options": dict(manifest.runtime.options)},
+        "model_bytes": bundle.model_bytes,
+        "bundle_bytes": sum(each.size for each in manifest.files),
+        "max_length": manifest.tokenizer.max_length,
+        "quantization": _scheme(compression),
+        "int8_tables": _count(_table(compression, "quantization"), "int8_tables"),
+        "placement": None if placement is None else asdict(placement),
+        "products": [] if placement is None else _products(asdict(placement)),
+    }
+
+
+def _scheme(compression: Mapping[str, Any]) -> dict[str, str]:
+    """The quantization scheme as words; it is a record for people, of whatever keys the compiler wrote."""
+    scheme = _table(_table(compression, "quantization"), "scheme")
+    return {str(key): _word(value) for key, value in scheme.items()}
+
+
+def _word(value: object) -> str:
+    return _WORDS[value] if isinstance(value, bool) else str(value)
+
+
+def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = table.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _count(table: Mapping[str, Any], key: str) -> int:
+    found = table.get(key)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def _products(placement: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """A row for each product, from the embeddings upward."""
+    rows: list[dict[str, str | None]] = []
+    for group in placement["products"]:
+        precision = "int8" if group["int8"] else "float"
+        rows += [_row(role, precision, group["kernel"]) for role in group["roles"]]
+    for group in placement["kept_float"]:
+        rows += [_row(role, "float", None) for role in group["roles"]]
+    return sorted(rows, key=_place)
+
+
+def _row(role: str, precision: str, kernel: str | None) -> dict[str, str | None]:
+    match = _LAYER.fullmatch(role)
+    layer, product = (match[1], match[2]) if match else (None, role)
+    return {"role": role, "layer": layer, "product": product, "precision": precision, "kernel": kernel}
+
+
+def _place(row: Mapping[str, str | None]) -> tuple[int, str]:
+    if row["layer"] is not None:
+        return int(row["layer"]), ""
+    return (-1 if row["product"] == "embeddings" else _AFTER_THE_LAYERS), str(row["product"])
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    runtime = document["runtime"]
+    yield f"{document['name']}: {document['task']} for {document['target']} on {runtime['backend']}"
+    yield f"id         {document['id']}"
+    yield f"precision  {runtime['precision']}"
+    versions = f"{runtime['minimum_version']} or newer, tested on {runtime['tested_version']}"
+    yield f"runtime    {runtime['backend']} {versions}"
+    for key, value in sorted(runtime["options"].items()):
+        yield f"           {key} = {value}"
+    sizes = f"model {document['model_bytes'] / 1e6:.1f} MB, bundle {document['bundle_bytes'] / 1e6:.1f} MB"
+    yield f"size       {sizes}, texts of up to {document['max_length']} tokens"
+    yield ""
+    yield from _scheme_lines(document)
+    yield ""
+    yield from _placement_lines(document)
+
+
+def _scheme_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    scheme = dict(document["quantization"])
+    kind = scheme.pop("kind", "")
+    if not kind:
+        yield f"quantization: none, the model computes in {document['runtime']['precision']}"
+        return
+    yield f"quantization: {_KINDS.get(kind, kind)}"
+    for key, value in scheme.items():
+        yield f"  {key.replace('_', ' ')}: {value}"
+    yield f"  embedding tables stored as INT8 rows: {document['int8_tables']}"
+
+
+def _placement_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    placement = document["placement"]
+    if placement is None:
+        yield f"placement: {_NOT_RECORDED}"
+        return
+    rows = document["products"]
+    backend = document["runtime"]["backend"]
+    planned = sum(len(group["roles"]) for group in placement["products"])
+    real = sum(len(group["roles"]) for group in placement["products"] if group["int8"])
+    yield f"placement, read back from {backend} {placement['runtime_version']}:"
+    yield f"  {real} of {planned} products planned as INT8 run in INT8"
+    yield from _columns(rows)
+    yield ""
+    yield "left in float:" if placement["kept_float"] else "left in float: no product"
+    for group in placement["kept_float"]:
+        yield f"  {', '.join(group['roles'])}: {group['reason']}"
+    yield ""
+    yield "operators:"
+    width = max(map(len, placement["operators"]), default=0)
+    for name, count in sorted(placement["operators"].items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {name:<{width}}  {count}"
+
+
+def _columns(rows: list[Mapping[str, str | None]]) -> Iterator[str]:
+    if not rows:
+        return
+    table = [_HEADER, *(tuple(row[key] or "-" for key in _HEADER) for row in rows)]
+    widths = [max(len(line[place]) for line in table) for place in range(len(_HEADER))]
+    yield ""
+    for line in table:
+        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        yield "  " + "  ".join(cells).rstrip()

@@ -1,0 +1,108 @@
+"""What this machine is: architecture, CPU features, cores and memory, from the system alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from targets.spec import TargetSpec
+
+_ARCH_NAMES: Final = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
+_FEATURE_KEYS: Final = ("flags", "features")
+_MODEL_KEYS: Final = ("model name", "model", "hardware")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine, in the terms of a target profile.
+
+    Attributes:
+        arch: instruction set, `x86_64` or `aarch64` or what the system calls it.
+        os: operating system in lower case.
+        cpu_model: name for people.
+        cpu_features: Linux CPU flags that every core has; empty where they cannot be read.
+        cores: cores that this process may use.
+        memory_mb: memory that this process may use, in MiB; 0 where it cannot be read.
+    """
+
+    arch: str
+    os: str
+    cpu_model: str
+    cpu_features: frozenset[str]
+    cores: int
+    memory_mb: int
+
+    def missing_features(self, required: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        """The groups of `required`, all of (any of), of which this machine has no feature."""
+        return tuple(group for group in required if self.cpu_features.isdisjoint(group))
+
+    def fits(self, target: TargetSpec) -> bool:
+        """Whether a target's arch, operating system and CPU features are this machine's."""
+        return (
+            self.arch == target.arch
+            and self.os == target.os
+            and not self.missing_features(target.cpu_features)
+        )
+
+
+def machine(root: Path = Path("/")) -> Machine:
+    """Describe this machine.
+
+    Args:
+        root: where /proc and /sys are found.
+    """
+    model, features = parse_cpuinfo(_text(root / "proc/cpuinfo"))
+    name = platform.machine().lower()
+    return Machine(
+        arch=_ARCH_NAMES.get(name, name),
+        os=platform.system().lower(),
+        cpu_model=model or platform.processor() or name,
+        cpu_features=features,
+        cores=_cores(),
+        memory_mb=_memory_mb(root),
+    )
+
+
+def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
+    """CPU model and the features that all its cores have, from the text of /proc/cpuinfo."""
+    names: dict[str, str] = {}
+    common: frozenset[str] | None = None
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        key = key.strip().lower()
+        if key in _FEATURE_KEYS:
+            features = frozenset(value.lower().split())
+            common = features if common is None else common & features
+        elif key in _MODEL_KEYS:
+            names.setdefault(key, value.strip())
+    model = next((names[key] for key in _MODEL_KEYS if names.get(key)), "")
+    return model, common or frozenset()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_mb(root: Path) -> int:
+    limits = []
+    for line in _text(root / "proc/meminfo").splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "MemTotal:" and words[1].isdigit():
+            limits.append(int(words[1]) // 1024)
+    control_group = _text(root / "sys/fs/cgroup/memory.max").strip()
+    if control_group.isdigit():
+        limits.append(int(control_group) // 1024**2)
+    return min(limits, default=0)
+
+
+def _text(path: Path) -> str:
+    """A file of the kernel; empty where the kernel has none, which leaves its facts unknown."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

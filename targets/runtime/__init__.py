@@ -1,0 +1,1 @@
+"""What runs on a device: backends, tokenizing, sessions, task decoding, self-test and bench."""

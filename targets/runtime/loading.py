@@ -1,0 +1,74 @@
+"""From an open bundle to a loaded model and tokenizer."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from targets.bundle.schema import TOKENIZER_PATH, model_files
+from targets.runtime.backends import open_backend, require_package
+from targets.runtime.backends.base import Backend
+from targets.runtime.tokenize import TextEncoder
+
+if TYPE_CHECKING:
+    from targets.bundle.reader import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of a session's stages; None for what has not happened.
+
+    Attributes:
+        import_s: importing the backend's package.
+        verify_s: reading the bundle's files and comparing their hashes.
+        load_s: making the model and the tokenizer ready.
+        first_run_s: the first run of the model.
+    """
+
+    import_s: float | None = None
+    verify_s: float | None = None
+    load_s: float | None = None
+    first_run_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a session is made of."""
+
+    backend: Backend
+    encoder: TextEncoder
+    timings: Timings
+
+
+def load(bundle: Bundle, threads: int | None) -> Loaded:
+    """Loads a bundle's model and tokenizer from the very bytes whose hashes were compared.
+
+    Args:
+        bundle: an open bundle.
+        threads: threads of one run; None or 0 for every physical core.
+
+    Raises:
+        MissingBackendError: the backend is not installed.
+        IncompatibleError: the backend cannot load the model.
+        IntegrityError: a file is not what the manifest says.
+    """
+    manifest = bundle.manifest
+    clock = [time.perf_counter()]
+    require_package(manifest.runtime.backend)
+    clock.append(time.perf_counter())
+    files = [bundle.read(path) for path in model_files(manifest.runtime)]
+    tokenizer = bundle.read(TOKENIZER_PATH)
+    clock.append(time.perf_counter())
+    backend = open_backend(
+        manifest.runtime.backend,
+        files[0],
+        files[1] if len(files) > 1 else None,
+        threads=threads or 0,
+        options=manifest.runtime.options,
+    )
+    needs_type_ids = "token_type_ids" in backend.input_names
+    encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)
+    clock.append(time.perf_counter())
+    return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))

@@ -1,0 +1,289 @@
+"""A loaded model that takes texts and gives predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from targets.bundle.schema import TaskConfig
+from targets.errors import UsageError
+from targets.runtime.backends.base import Array, Backend
+from targets.runtime.batching import MAX_BATCH, MAX_TOKENS, batches
+from targets.runtime.feeds import check_feeds, check_inputs
+from targets.runtime.inference import Inference, Window, is_per_token
+from targets.runtime.items import TextItem, check_items, check_task
+from targets.runtime.loading import Timings, load
+from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
+from targets.runtime.tokenize import Encoding, TextEncoder
+
+if TYPE_CHECKING:
+    from targets.bundle.reader import Bundle
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 1024
+_FREE_TOKENS = 1 << 30
+
+
+class Session:
+    """Runs texts through a backend. A context manager; `with bundle.session() as session` closes it.
+
+    Args:
+        backend: the loaded model, which the session closes.
+        encoder: the tokenizer.
+        task: one of `targets.spec.TASKS`.
+        task_config: labels and the like, for `predict`.
+        batch_size: texts of one run, whatever their length; None lets the length decide.
+        timings: what is known already.
+
+    Raises:
+        UnsupportedError: the model lacks an output of the task, or has an input that is not known.
+        UsageError: a batch size below 1.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        encoder: TextEncoder,
+        task: str,
+        task_config: TaskConfig,
+        *,
+        batch_size: int | None = None,
+        timings: Timings | None = None,
+    ) -> None:
+        """Takes over a loaded model and its tokenizer."""
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"a batch size of {batch_size}", "give 1 or more")
+        self._backend = backend
+        self._batch_size = batch_size
+        self._timings = timings or Timings()
+        self._truncated = 0
+        self._truncated_tokens = 0
+        self.encoder = encoder
+        self.task = task
+        self.task_config = task_config
+        check_outputs(task, backend.output_names)
+        check_inputs(backend.input_names)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        threads: int | None = None,
+        *,
+        batch_size: int | None = None,
+        check_device: bool = True,
+    ) -> Session:
+        """Loads a bundle's model and tokenizer, every byte checked against the manifest.
+
+        Args:
+            bundle: an open bundle.
+            threads: threads of one run; None or 0 for every physical core.
+            batch_size: as for the class.
+            check_device: whether to refuse a machine that the bundle was not built for.
+
+        Raises:
+            IncompatibleError: the machine or the backend's version does not fit.
+            MissingBackendError: the backend is not installed.
+            IntegrityError: a file is not what the manifest says.
+        """
+        if check_device:
+            bundle.check_device()
+        loaded = load(bundle, threads)
+        return cls(
+            loaded.backend,
+            loaded.encoder,
+            bundle.manifest.task,
+            bundle.manifest.task_config,
+            batch_size=batch_size,
+            timings=loaded.timings,
+        )
+
+    @property
+    def timings(self) -> Timings:
+        """Seconds of the stages so far."""
+        return self._timings
+
+    @property
+    def truncated(self) -> int:
+        """How many texts were cut since the session was opened, because the model reads no more."""
+        return self._truncated
+
+    @property
+    def truncated_tokens(self) -> int:
+        """How many tokens those texts lost."""
+        return self._truncated_tokens
+
+    @property
+    def backend(self) -> Backend:
+        """The loaded model."""
+        return self._backend
+
+    def __enter__(self) -> Session:
+        """The session itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the session."""
+        self.close()
+
+    def close(self) -> None:
+        """Releases the model; running it afterwards is a UsageError."""
+        self._backend.close()
+
+    def __call__(self, items: Sequence[TextItem]) -> list[Prediction]:
+        """The same as `predict` with its defaults."""
+        return self.predict(items)
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Runs the model on token ids.
+
+        Args:
+            feeds: integers [batch, sequence] by input name. Without `attention_mask` every token is read, and
+                without `token_type_ids` all are 0.
+            outputs: names of the outputs wanted; None for all.
+
+        Returns:
+            The outputs by name, arrays of the caller's own.
+
+        Raises:
+            UsageError: an unknown or missing name, a wrong type or shape, or too many tokens.
+        """
+        known = self._backend.output_names
+        for name in outputs or ():
+            if name not in known:
+                raise UsageError(f"the model has no output {name!r}", f"it has: {', '.join(known)}")
+        checked = check_feeds(feeds, self._backend.input_names, self.encoder.max_length)
+        return self._run(checked, outputs)
+
+    def infer(
+        self,
+        items: Sequence[TextItem],
+        progress: Progress | None = None,
+        *,
+        outputs: Sequence[str] | None = None,
+    ) -> list[Inference]:
+        """The model's outputs for each text, in the order given.
+
+        Everything is held in memory; `stream` does not.
+
+        Args:
+            items: texts and pairs.
+            progress: called with the texts done and their total after every run.
+            outputs: names of the outputs wanted; None for those that the task's decoding reads.
+        """
+        total = len(items)
+        found: list[Inference | None] = [None] * total
+        for index, inference in self.stream(items, progress, outputs=outputs):
+            found[index] = inference
+        return [inference for inference in found if inference is not None]
+
+    def predict(
+        self,
+        items: Sequence[TextItem],
+        *,
+        top_k: int = 5,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """What the task makes of each text, in the order given.
+
+        Args:
+            items: texts and pairs.
+            top_k: candidates of fill-mask.
+            threshold: the least score of a label in multi-label classification.
+            progress: as for `infer`.
+
+        Raises:
+            UsageError: texts out of bounds (see `check_items`), or not what the task takes.
+        """
+        decode = make_decoder(self.task, self.task_config, self.encoder, top_k=top_k, threshold=threshold)
+        found: list[Prediction | None] = [None] * len(items)
+        for index, inference in self.stream(items, progress):
+            found[index] = decode(inference)
+        return [prediction for prediction in found if prediction is not None]
+
+    def stream(
+        self,
+        items: Sequence[TextItem],
+        progress: Progress | None = None,
+        *,
+        outputs: Sequence[str] | None = None,
+    ) -> Iterator[tuple[int, Inference]]:
+        """Yields (index, inference) as runs finish, not in order.
+
+        Texts are tokenized 1,024 at a time and grouped by length among those, which bounds the memory.
+
+        Args:
+            items: texts and pairs.
+            progress: as for `infer`.
+            outputs: as for `infer`.
+        """
+        checked = check_items(items)
+        check_task(self.task, checked)
+        names = tuple(outputs) if outputs is not None else TASK_OUTPUTS[self.task]
+        done = 0
+        for start in range(0, len(checked), _CHUNK):
+            chunk = checked[start : start + _CHUNK]
+            encoded = self.encoder.encode(chunk, windows=self.task == "question-answering")
+            self._count(encoded)
+            for finished in self._run_chunk(chunk, encoded, names):
+                for index, inference in finished:
+                    yield start + index, inference
+                done += len(finished)
+                if progress is not None:
+                    progress(done, len(checked))
+
+    def _run_chunk(
+        self, chunk: list[TextItem], encoded: list[list[Encoding]], names: Sequence[str]
+    ) -> Iterator[list[tuple[int, Inference]]]:
+        """Yields after every run the texts whose windows are all there."""
+        flat = [(text, number) for text, windows in enumerate(encoded) for number in range(len(windows))]
+        encodings = [encoded[text][number] for text, number in flat]
+        missing = [len(windows) for windows in encoded]
+        found: dict[tuple[int, int], Window] = {}
+        size = self._batch_size
+        limit, tokens = (MAX_BATCH, MAX_TOKENS) if size is None else (size, _FREE_TOKENS)
+        for group in batches(encodings, max_batch=limit, max_tokens=tokens):
+            finished = []
+            for index, window in zip(group, self._windows([encodings[i] for i in group], names), strict=True):
+                text, _ = flat[index]
+                found[flat[index]] = window
+                missing[text] -= 1
+                if missing[text] == 0:
+                    parts = tuple(found.pop((text, number)) for number in range(len(encoded[text])))
+                    finished.append((text, Inference(chunk[text], parts)))
+            yield finished
+
+    def _windows(self, encodings: list[Encoding], names: Sequence[str]) -> Iterator[Window]:
+        outputs = self._run(self.encoder.collate(encodings), names)
+        longest = max(map(len, encodings))
+        per_token = [is_per_token(self.task, name) for name in names]
+        for row, encoding in enumerate(encodings):
+            place = self.encoder.place(len(encoding), longest)
+            yield Window(
+                encoding,
+                {
+                    name: outputs[name][row, place] if tokens else outputs[name][row]
+                    for name, tokens in zip(names, per_token, strict=True)
+                },
+            )
+
+    def _count(self, encoded: list[list[Encoding]]) -> None:
+        for windows in encoded:
+            lost = sum(encoding.truncated for encoding in windows)
+            self._truncated_tokens += lost
+            self._truncated += lost > 0
+
+    def _run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
+        if self._timings.first_run_s is not None:
+            return self._backend.run(feeds, outputs)
+        start = time.perf_counter()
+        result = self._backend.run(feeds, outputs)
+        self._timings = replace(self._timings, first_run_s=time.perf_counter() - start)
+        return result

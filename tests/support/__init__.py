@@ -1,0 +1,1 @@
+"""What the tests share: tiny checkpoints, tokenizers, data files and comparisons."""

@@ -1,0 +1,97 @@
+"""Outlying hidden channels become several, and the model stays the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from compiler.frontend.export import TracedModel
+from compiler.ir.edit import sweep
+from compiler.ir.execute import Runner
+from compiler.ir.linear import linears_of
+from compiler.ir.verify import verify
+from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.quantizer import quantize_static
+from compiler.quantize.sites import sites_of
+from compiler.quantize.split import ALIGNMENT, copies_of, split_outliers
+from compiler.quantize.statistics import collect
+from tests.support.lowered import FLOAT_PRODUCTS, Case, make_case
+from tests.support.simulate import simulate
+
+OUTLIERS = [5, 900]
+
+Reaches = arrays(np.float32, st.integers(32, 300), elements=st.floats(0.0, 100.0, width=32))
+
+
+@given(Reaches)
+@settings(max_examples=200, deadline=None)
+def test_copies_are_bounded_and_never_raise_the_widest(reach: np.ndarray[Any, Any]) -> None:
+    copies = copies_of(reach)
+    extra = int(copies.sum()) - len(reach)
+    assert copies.min() >= 1
+    assert extra % ALIGNMENT == 0
+    assert extra <= len(reach) // 32
+    assert (reach / copies).max() <= reach.max()
+
+
+def test_channels_of_one_range_stay_as_they_are() -> None:
+    assert copies_of(np.full(512, 3.0, np.float32)).tolist() == [1] * 512
+    assert copies_of(np.zeros(512, np.float32)).tolist() == [1] * 512
+
+
+def test_an_outlier_is_brought_to_the_range_of_the_others() -> None:
+    reach = np.full(1536, 2.0, np.float32)
+    reach[7] = 24.0
+    copies = copies_of(reach)
+    assert copies[7] >= 6
+    assert (reach / copies).max() <= 4.0
+
+
+@pytest.fixture(scope="module")
+def case(traced: Callable[..., TracedModel]) -> Case:
+    made = make_case(traced, intermediate_size=1024, num_hidden_layers=1)
+    up, down = (each for each in linears_of(made.model.graph) if 1024 in each.weight_array.shape[:2])
+    wide, narrow = up.weight_array.copy(), down.weight_array.copy()
+    wide[:, OUTLIERS] *= 60.0
+    narrow[OUTLIERS] /= 20.0
+    for linear, array in ((up, wide), (down, narrow)):
+        linear.weight.const_value = ir.tensor(array, name=linear.weight.name)
+    return made
+
+
+def test_the_graph_computes_the_same(case: Case) -> None:
+    model = case.model.clone()
+    known = collect(model, {str(site.value.name) for site in sites_of(model)}, case.feeds, threads=1)
+    found = split_outliers(model, known)
+    sweep(model.graph)
+    verify(model)
+    wider = [name for name in known if len(found[name].low) > len(known[name].low)]
+    (name,) = wider
+    grown = len(found[name].low) - 1024
+    assert 0 < grown <= 32
+    assert grown % ALIGNMENT == 0
+    again = collect(model, wider, case.feeds, threads=1)
+    np.testing.assert_allclose(again[name].high, found[name].high, rtol=1e-5, atol=1e-6)
+    before, after = case.reference(), [Runner(model, threads=1)(each) for each in case.feeds]
+    for one, other in zip(before, after, strict=True):
+        for each in one:
+            np.testing.assert_allclose(one[each], other[each], rtol=1e-4, atol=2e-5)
+
+
+def test_the_plan_is_made_for_the_wider_graph(case: Case) -> None:
+    split = quantize_static(case.model, case.feeds, FLOAT_PRODUCTS, QuantizeOptions(threads=1))
+    whole = quantize_static(case.model, case.feeds, FLOAT_PRODUCTS, QuantizeOptions(split=False, threads=1))
+    widths = {plan.role: plan.weight.values.shape for plan in split.plan.linears.values() if plan.weight}
+    before = {plan.role: plan.weight.values.shape for plan in whole.plan.linears.values() if plan.weight}
+    assert widths["layer0.ffn_up"][1] == widths["layer0.ffn_down"][0] > before["layer0.ffn_down"][0] == 1024
+    for quantized in (split, whole):
+        runner = simulate(quantized, tables=False)
+        for wanted, feeds in zip(case.reference(), case.feeds, strict=True):
+            assert np.abs(runner(feeds)["logits"] - wanted["logits"]).max() < 0.1
