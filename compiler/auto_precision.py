@@ -75,12 +75,13 @@ class AutoPrecision:
     tables: Mapping[str, LatencyTable] = field(default_factory=dict)
     _errors: dict[int, dict[str, float]] = field(default_factory=dict)
 
-    def choose(self, quantized: Quantized, artifact: Artifact) -> Mixed:
+    def choose(self, quantized: Quantized, artifact: Artifact, apart: Callable[[], Quantized]) -> Mixed:
         """Leave as little in float as the gate allows.
 
         Args:
             quantized: all INT8.
             artifact: its lowering.
+            apart: quantizes so that no layer depends on another being INT8, from which the search starts.
 
         Raises:
             AccuracyGateError: not even all products in float pass.
@@ -90,7 +91,7 @@ class AutoPrecision:
             choice = Choice((), (), first)
             plan = apply(quantized.plan, choice, self.gate, total=0.0, outputs="", shape="")
             return Mixed(artifact, replace(quantized, plan=plan), choice)
-        return _Search(self, quantized, artifact).run()
+        return _Search(self, apart(), artifact.runtime).run()
 
     def _judge(self, artifact: Artifact) -> Validation | None:
         """The artifact on the held-out slice; None where its outputs are not finite."""
@@ -111,17 +112,16 @@ class AutoPrecision:
 class _Search:
     """One runtime's search, of a plan that does not pass as it is."""
 
-    def __init__(self, auto: AutoPrecision, quantized: Quantized, artifact: Artifact) -> None:
+    def __init__(self, auto: AutoPrecision, quantized: Quantized, runtime: Runtime) -> None:
         self._auto = auto
         self._quantized = quantized
-        self._artifact = artifact
-        self._runtime: Runtime = artifact.runtime
+        self._runtime = runtime
 
     def run(self) -> Mixed:
         auto, plan = self._auto, self._quantized.plan
         groups = groups_of(self._quantized.model, plan)
         errors = self._sensitivities(groups)
-        total = self._error(self._artifact)
+        total = self._error(self._lower(plan))
         table = auto.tables.get(self._runtime) or self._table(groups)
         choice = search(rank(groups, errors, table.saved_ms), self._try, auto.gate)
         outputs = " and ".join(auto.held_out.probe.outputs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -36,6 +37,8 @@ from targets.spec import QuantScheme, RuntimeProfile, TargetSpec
 
 LOWERINGS: Final = {"onnxruntime": onnxruntime_lowering.lower, "openvino": openvino_lowering.lower}
 TIMED_SHAPES: Final = ((1, 128), (8, 128))
+Known = dict[tuple[QuantScheme, bool], Quantized]
+"""Quantized graphs by scheme, and by whether they were quantized in sequence."""
 _SECONDS: Final = 3.0
 _TURNS: Final = 15
 _LEAST_VOCABULARY: Final = 6
@@ -80,7 +83,7 @@ def build(
     options: CompileOptions,
     texts: TextFeeds | None,
     clock: Clock,
-    known: dict[QuantScheme, Quantized],
+    known: Known,
     max_length: int,
     auto: AutoPrecision | None = None,
 ) -> list[Candidate]:
@@ -92,7 +95,7 @@ def build(
         options: precision, runtime, seeds.
         texts: calibration feeds; needed for static INT8 only.
         clock: told of each stage.
-        known: quantized graphs by scheme, shared between targets and added to here.
+        known: quantized graphs, shared between targets and added to here.
         max_length: tokens that the model reads; nothing longer is timed.
         auto: chooses what stays in float; None where the precision says so.
 
@@ -113,7 +116,8 @@ def build(
                 refused.append(refusal)
                 continue
         try:
-            candidates.append(_candidate(artifact, quantized, auto))
+            apart = partial(_quantized, model, profile.scheme, options, texts, clock, known, sequential=False)
+            candidates.append(_candidate(artifact, quantized, auto, apart))
         except AccuracyGateError as refusal:
             refused.append(refusal)
     if not candidates:
@@ -123,10 +127,12 @@ def build(
     return candidates if len(candidates) == 1 else _timed(candidates, options, clock, max_length)
 
 
-def _candidate(artifact: Artifact, quantized: Quantized, auto: AutoPrecision | None) -> Candidate:
+def _candidate(
+    artifact: Artifact, quantized: Quantized, auto: AutoPrecision | None, apart: Callable[[], Quantized]
+) -> Candidate:
     if auto is None:
         return Candidate(artifact, quantized)
-    mixed = auto.choose(quantized, artifact)
+    mixed = auto.choose(quantized, artifact, apart)
     return Candidate(mixed.artifact, mixed.quantized, mixed.choice)
 
 
@@ -141,23 +147,29 @@ def _quantized(
     options: CompileOptions,
     texts: TextFeeds | None,
     clock: Clock,
-    known: dict[QuantScheme, Quantized],
+    known: Known,
+    *,
+    sequential: bool = True,
 ) -> Quantized:
     if options.precision == "int8-dynamic":
         return Quantized(model, quantize_dynamic(model, scheme))
     if options.built != "int8" or texts is None:
         return Quantized(model, QuantPlan())
-    for other, found in known.items():
+    for (other, mode), found in known.items():
+        if mode != sequential:
+            continue
         if other == scheme:
             return found
         if _same_linears(other, scheme) and scheme.attention_products == "float":
             return Quantized(found.model, adapt(found.plan, scheme), found.smoothing)
-    settings = QuantizeOptions(ranges=options.ranges, smooth=options.smooth, threads=options.threads)
-    with clock.stage("calibrating", passes_over(texts.feeds)) as advance:
-        known[scheme] = quantize_static(
-            model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache()
-        )
-    return known[scheme]
+    settings = QuantizeOptions(
+        ranges=options.ranges, smooth=options.smooth, sequential=sequential, threads=options.threads
+    )
+    stage = "calibrating" if sequential else "calibrating each layer by itself"
+    with clock.stage(stage, passes_over(texts.feeds)) as advance:
+        found = quantize_static(model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache())
+    known[scheme, sequential] = found
+    return found
 
 
 def _same_linears(one: QuantScheme, other: QuantScheme) -> bool:

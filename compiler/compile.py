@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from calibration.examples import Example
 from compiler.auto_precision import AutoPrecision
-from compiler.build import LOWERINGS, Candidate, build, choose_runtimes, open_artifact
+from compiler.build import LOWERINGS, Candidate, Known, build, choose_runtimes, open_artifact
 from compiler.contents import bundle_files, golden_outputs
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
@@ -27,7 +27,6 @@ from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
 from compiler.quantize.mixed import Gate
-from compiler.quantize.quantizer import Quantized
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug, debug_folder
 from compiler.report.files import report_files
@@ -38,7 +37,7 @@ from compiler.sessions import open_session
 from compiler.texts import (
     TextFeeds,
     encoder_of,
-    item_of,
+    items_of,
     selftest_items,
     text_feeds,
     truncation_note,
@@ -50,7 +49,7 @@ from targets.registry import get_target
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
-from targets.spec import QuantScheme, TargetSpec
+from targets.spec import TargetSpec
 
 
 def compile_model(
@@ -131,7 +130,7 @@ class _Compile:
             if self._options.keep_debug:
                 check_debug(path, force=self._options.force)
         source = self._source(checkpoint)
-        known: dict[QuantScheme, Quantized] = {}
+        known: Known = {}
         auto = None if source.held_out is None else self._auto(source.held_out, source.encoder.max_length)
         done, failed = [], []
         for spec, path in zip(specs, paths, strict=True):
@@ -210,7 +209,7 @@ class _Compile:
         return traced.model, records
 
     def _calibration_texts(self, examples: list[Example], source: _Source) -> TextFeeds:
-        items = [item_of(each) for each in examples]
+        items = items_of(examples, source.checkpoint.task)
         windows = source.checkpoint.task == "question-answering"
         texts = text_feeds(items, source.encoder, windows=windows)
         self._warn_truncated(texts.truncated, texts.texts, "calibration", source.encoder)

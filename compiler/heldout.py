@@ -12,7 +12,7 @@ from calibration.data import Dataset
 from calibration.examples import Example
 from calibration.sampler import sample
 from compiler.quantize.sensitivity import Probe
-from compiler.texts import item_of, text_feeds
+from compiler.texts import item_of, items_of, text_feeds
 from compiler.validate import Evaluator, Predictions, make_evaluator
 from targets.bundle.schema import TaskConfig
 from targets.errors import UsageError
@@ -123,7 +123,7 @@ def probe_items(rows: Slice, encoder: TextEncoder, task: str, *, seed: int = 0) 
     Fill-mask, whose outputs have the vocabulary's size for every token, gets 8 at most.
     """
     order = np.random.default_rng(seed).permutation(len(rows.rows))
-    items = [item_of(rows.rows[place]) for place in order]
+    items = items_of((rows.rows[place] for place in order), task)
     most = _WIDE_PROBE if task == "fill-mask" else len(items)
     tokens = 0
     for place, windows in enumerate(encoder.encode(items[:most], windows=task == "question-answering")):

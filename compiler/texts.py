@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,14 @@ class TextFeeds:
 def item_of(example: Example) -> TextItem:
     """The text or pair that a session would be given."""
     return example.text if example.text_pair is None else (example.text, example.text_pair)
+
+
+def items_of(examples: Iterable[Example], task: str) -> list[TextItem]:
+    """What sessions are given for these rows: an embedding is of one text, so that a pair gives two."""
+    items = [item_of(each) for each in examples]
+    if task != "feature-extraction":
+        return items
+    return [text for item in items for text in ((item,) if isinstance(item, str) else item)]
 
 
 def selftest_items(task: str) -> list[TextItem]:

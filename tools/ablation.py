@@ -26,7 +26,7 @@ from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.quantizer import quantize_static
 from compiler.reference import ReferenceBackend
 from compiler.sessions import open_session
-from compiler.texts import item_of, text_feeds
+from compiler.texts import items_of, text_feeds
 from compiler.validate import Predictions, make_evaluator
 from targets.cli_errors import main_guard
 from targets.detect import machine
@@ -200,7 +200,7 @@ class Study:
 
     def _feeds(self, samples: int, seed: int) -> Feeds:
         task = self._checkpoint.task
-        items = [item_of(each) for each in sample(open_dataset(self._calibration, task), samples, seed)]
+        items = items_of(sample(open_dataset(self._calibration, task), samples, seed), task)
         return text_feeds(items, self._encoder, windows=task == "question-answering").feeds
 
     def _measure(self, variant: Variant, feeds: Feeds) -> tuple[Score, float]:

@@ -29,7 +29,7 @@ from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.quantizer import Quantized, quantize_static
 from compiler.reference import ReferenceBackend
 from compiler.sessions import open_session
-from compiler.texts import encoder_of, item_of, text_feeds
+from compiler.texts import encoder_of, items_of, text_feeds
 from compiler.validate import Evaluator, Validation, make_evaluator
 from targets.cli_errors import main_guard
 from targets.errors import UsageError
@@ -149,7 +149,7 @@ class _Study:
     def rows(self, data: Path, samples: int, runtime: str) -> list[Row]:
         """Three rows for each range of the weights."""
         task = self._checkpoint.task
-        items = [item_of(each) for each in sample(open_dataset(data, task), samples, 0)]
+        items = items_of(sample(open_dataset(data, task), samples, 0), task)
         feeds = text_feeds(items, self._encoder, windows=task == "question-answering").feeds
         scheme = _scheme(runtime)
         found: list[Row] = []

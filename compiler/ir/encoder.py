@@ -220,15 +220,14 @@ def _reader_linear(value: ir.Value, what: str) -> Linear:
 
 
 def _linear_readers(value: ir.Value) -> list[Linear]:
-    """The linear layers that read `value`, as it is or times a constant vector (SmoothQuant)."""
+    """The linear layers that read `value`, as it is or times and plus constant vectors (smoothing)."""
     found: list[Linear] = []
     for use in value.uses():
         linear = linear_at(use.node)
         if linear is not None:
             found.append(linear)
-        elif op(use.node, "Mul") and any(_is_vector(each) for each in use.node.inputs):
-            scaled = (linear_at(each.node) for each in use.node.outputs[0].uses())
-            found.extend(each for each in scaled if each is not None)
+        elif op(use.node, "Mul", "Add") and any(_is_vector(each) for each in use.node.inputs):
+            found.extend(_linear_readers(use.node.outputs[0]))
     return found
 
 

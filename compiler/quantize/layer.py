@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from calibration.observers import RangeObserver
 from calibration.qparams import QuantParams, fake_quantize
+from calibration.ranges import choose_range
 from compiler.quantize import ranges
 from compiler.quantize.gptq import gptq_round
-from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.options import AUTO_RANGES, QuantizeOptions
 from compiler.quantize.plan import QParam, QWeight
 from compiler.quantize.sites import Site
 from compiler.quantize.smooth import SmoothRules, Transform, search_transform
@@ -74,11 +75,10 @@ def quantize_site(
         options: what may be done.
     """
     weight, bias = site.weight, site.bias
-    learning = np.flatnonzero(~rows.held)
-    few = rows.exact[learning[:: max(1, -(-len(learning) // SEARCH_ROWS))]]
-    transform = _transform(site, few, known, weight, scheme, options)
+    fitted, judges = rows.exact[~rows.held], _judges(rows)
+    transform = _transform(site, fitted, judges, known, weight, scheme, options)
     matrix = transform.weight(weight)
-    param = _param(transform, few, rows.exact[learning], known, matrix, scheme, options)
+    param = _param(transform, fitted, judges, known, matrix, scheme, options)
     seen = _quantized(transform(rows.seen), param)
     exact = rows.exact @ weight + bias
     offset = bias + transform.offset(weight)
@@ -94,15 +94,22 @@ def quantize_site(
     )
 
 
+def _judges(rows: Rows) -> NDArray[np.float32]:
+    """Some of the rows that only judge; of all, where there are none."""
+    chosen = rows.exact[rows.held] if rows.held.any() else rows.exact
+    return chosen[:: max(1, -(-len(chosen) // SEARCH_ROWS))]
+
+
 def _transform(
     site: Site,
-    few: NDArray[np.float32],
+    fitted: NDArray[np.float32],
+    judges: NDArray[np.float32],
     known: ChannelRange,
     weight: NDArray[np.float32],
     scheme: QuantScheme,
     options: QuantizeOptions,
 ) -> Transform:
-    if not options.smooth or len(few) == 0:
+    if not options.smooth or len(fitted) == 0:
         return Transform.identity(len(weight))
     rules = SmoothRules(
         symmetric=not scheme.asymmetric,
@@ -110,29 +117,28 @@ def _transform(
         shift=options.shift and site.can_shift,
         compensated=options.rounding == "gptq",
     )
-    return search_transform(few, known.low, known.high, weight, rules)
+    return search_transform(judges, ChannelRange.of(fitted), known, weight, rules)
 
 
 def _param(
     transform: Transform,
-    few: NDArray[np.float32],
-    rows: NDArray[np.float32],
+    fitted: NDArray[np.float32],
+    judges: NDArray[np.float32],
     known: ChannelRange,
     matrix: NDArray[np.float32],
     scheme: QuantScheme,
     options: QuantizeOptions,
 ) -> QParam:
+    """The method whose range of the fitted rows serves the judges best, then its range of everything."""
+    symmetric, signed = not scheme.asymmetric, scheme.activation == "s8"
     observer = RangeObserver()
-    observer.update(transform(rows))
+    observer.update(transform(fitted))
+    method = options.ranges
+    if method == AUTO_RANGES:
+        method = ranges.best_method(observer, transform(judges), matrix, symmetric=symmetric, signed=signed)
     observer.widen(transform(known.low), transform(known.high))
-    return ranges.input_param(
-        observer,
-        transform(few),
-        matrix,
-        method=options.ranges,
-        symmetric=not scheme.asymmetric,
-        signed=scheme.activation == "s8",
-    )
+    bounds = choose_range(observer, method, symmetric=symmetric, signed=signed)
+    return ranges.param(*bounds, source=method, symmetric=symmetric, signed=signed)
 
 
 def _round(
@@ -146,7 +152,7 @@ def _round(
     learnt = seen[~held]
     importance = np.mean(np.square(learnt, dtype=np.float64), axis=0)
     nearest = quantize_columns(matrix, qmax=qmax, importance=importance if importance.any() else None)
-    if options.rounding == "nearest" or not held.any():
+    if options.rounding == "nearest" or not held.any() or len(learnt) < len(matrix):
         return nearest
     wide = learnt.astype(np.float64)
     integers = gptq_round(matrix, wide.T @ wide, nearest.scale, qmax=qmax)

@@ -154,7 +154,7 @@ def search(ranking: Sequence[Ranked], judge: Judge, gate: Gate, *, put_back: int
     those that make the least error first.
 
     Args:
-        ranking: from `rank`; all of it in INT8 is known not to pass.
+        ranking: from `rank`; the search does not ask whether all of it in INT8 would pass.
         judge: runs the variant with some groups in float on the held-out slice.
         gate: what must hold.
         put_back: how many products are tried again.

@@ -21,6 +21,8 @@ class QuantizeOptions:
         split: whether outlying hidden channels of feed-forward blocks become several.
         rounding: of weights; "gptq" lets each input channel make good the errors of those before it.
         bias_correction: whether biases make good the mean error of their layer.
+        sequential: whether each layer is fitted to what the quantized layers before it make, and so
+            mends some of their error; if not, no layer depends on another, and any may be left in float.
         threads: for the calibration run, 0 for every core.
     """
 
@@ -30,4 +32,5 @@ class QuantizeOptions:
     split: bool = True
     rounding: Rounding = "gptq"
     bias_correction: bool = True
+    sequential: bool = True
     threads: int = 0

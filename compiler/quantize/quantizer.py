@@ -97,7 +97,7 @@ def _quantize_sites(
     options: QuantizeOptions,
     advance: Progress | None,
 ) -> list[QuantizedSite]:
-    streams = Streams(model, sites, batches, threads=options.threads)
+    streams = Streams(model, sites, batches, sequential=options.sequential, threads=options.threads)
     texts = sum(len(feeds["attention_mask"]) for feeds in batches)
     done = []
     for index, site in enumerate(sites):
@@ -160,6 +160,7 @@ def _describe(kind: str, scheme: QuantScheme, options: QuantizeOptions) -> dict[
         "split": options.split,
         "rounding": options.rounding,
         "bias_correction": options.bias_correction,
+        "sequential": options.sequential,
     }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.quantize.error import activation_error
+from compiler.quantize.statistics import ChannelRange
 from compiler.quantize.weights import round_to
 
 ALPHAS: Final = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -103,8 +103,8 @@ class SmoothRules:
 
 def search_transform(
     rows: NDArray[np.float32],
-    low: NDArray[np.float32],
-    high: NDArray[np.float32],
+    fitted: ChannelRange,
+    known: ChannelRange,
     weight: NDArray[np.float32],
     rules: SmoothRules,
 ) -> Transform:
@@ -113,48 +113,46 @@ def search_transform(
     `s_j = max|x_j - z_j|^a / max|W_j|^(1-a)` (SmoothQuant, Xiao et al. 2023, equation 4) over a grid of
     exponents, with z = 0 or `z_j = (min x_j + max x_j) / 2` (Outlier Suppression+, Wei et al. 2023,
     equation 4). At a = 1 every channel has the whole range to itself. Each step, from nothing to a
-    scale and from a scale to a shift as well, must lower the error by a tenth.
+    scale and from a scale to a shift as well, must lower the error by a tenth. Tight channels clip what
+    was not seen, so the exponent is chosen by rows outside of what its trial was fitted to.
 
     Args:
-        rows: sampled activations, [n, in].
-        low: smallest value of each channel over all calibration text, [in].
-        high: largest.
+        rows: activations that judge, [n, in].
+        fitted: the range of each channel over other rows.
+        known: the range over all calibration text, which the result is made for.
         weight: of all readers, [in, out].
         rules: see `SmoothRules`.
     """
     exact = rows @ weight
-    off = Transform.identity(len(low))
-    start = _error(off, rows, low, high, weight, exact, rules)
-    best, least = off, start
-    for shifts in (False, True) if rules.shift else (False,):
-        trials = (
-            (_error(each, rows, low, high, weight, exact, rules), each)
-            for each in _transforms(low, high, weight, shifts)
-        )
-        error, found = min(trials, key=lambda trial: trial[0])
-        if error < _LEAST_GAIN * least:
-            best, least = found, error
-    if best is off:
+    off = Transform.identity(len(weight))
+    start = least = _error(off, rows, fitted, weight, exact, rules)
+    chosen: tuple[float, bool] | None = None
+    for shift in (False, True) if rules.shift else (False,):
+        errors = {
+            alpha: _error(_transform(fitted, weight, alpha, shift), rows, fitted, weight, exact, rules)
+            for alpha in ALPHAS
+        }
+        alpha = min(ALPHAS, key=lambda each: errors[each])
+        if errors[alpha] < _LEAST_GAIN * least:
+            chosen, least = (alpha, shift), errors[alpha]
+    if chosen is None:
         return off
-    return Transform(best.scale, best.shift, best.alpha, start / max(least, 1e-30))
+    return replace(_transform(known, weight, *chosen), gain=start / max(least, 1e-30))
 
 
-def _transforms(
-    low: NDArray[np.float32], high: NDArray[np.float32], weight: NDArray[np.float32], shifts: bool
-) -> Iterator[Transform]:
-    middle = ((low + high) / 2.0 if shifts else np.zeros_like(low)).astype(np.float32)
+def _transform(known: ChannelRange, weight: NDArray[np.float32], alpha: float, shift: bool) -> Transform:
+    low, high = known.low, known.high
+    middle = ((low + high) / 2.0 if shift else np.zeros_like(low)).astype(np.float32)
     reach = np.maximum(np.maximum(np.abs(low - middle), np.abs(high - middle)), _FLOOR)
     width = np.maximum(np.abs(weight).max(axis=1), _FLOOR)
-    for alpha in ALPHAS:
-        scale = reach**alpha / width ** (1.0 - alpha)
-        yield Transform((scale / np.exp(np.log(scale).mean())).astype(np.float32), middle, alpha)
+    scale = reach**alpha / width ** (1.0 - alpha)
+    return Transform((scale / np.exp(np.log(scale).mean())).astype(np.float32), middle, alpha)
 
 
 def _error(
     transform: Transform,
     rows: NDArray[np.float32],
-    low: NDArray[np.float32],
-    high: NDArray[np.float32],
+    fitted: ChannelRange,
     weight: NDArray[np.float32],
     exact: NDArray[np.float32],
     rules: SmoothRules,
@@ -163,7 +161,7 @@ def _error(
     step = np.maximum(np.abs(scaled).max(axis=0) / rules.qmax, np.finfo(np.float32).tiny)
     rounding = round_to(scaled, step, rules.qmax) * step - scaled
     rounded = scaled + (_COMPENSATED if rules.compensated else 1.0) * rounding
-    bounds = float(transform(low).min()), float(transform(high).max())
+    bounds = float(transform(fitted.low).min()), float(transform(fitted.high).max())
     return activation_error(
         transform(rows), rounded, exact - transform.offset(weight), bounds, symmetric=rules.symmetric
     )

@@ -30,16 +30,25 @@ class Streams:
         model: the float IR; it is not changed.
         sites: every site in the order of the graph.
         batches: calibration feeds.
+        sequential: see `QuantizeOptions`; if not, the second run is the first.
         threads: for onnxruntime, 0 for every core.
     """
 
-    def __init__(self, model: ir.Model, sites: Sequence[Site], batches: Batches, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        sites: Sequence[Site],
+        batches: Batches,
+        *,
+        sequential: bool = True,
+        threads: int = 0,
+    ) -> None:
         self._sites = sites
         self._stages = Stages(model, [site.linears for site in sites], threads=threads)
         chosen = _even_share(batches)
         self._masks = [np.asarray(feeds["attention_mask"]).astype(bool) for feeds in chosen]
         self._exact: list[_Values] = [dict(feeds) for feeds in chosen]
-        self._seen: list[_Values] = [dict(feeds) for feeds in chosen]
+        self._seen: list[_Values] = [dict(feeds) for feeds in chosen] if sequential else []
 
     def rows(self, index: int) -> Rows:
         """Run both models up to a site; sites go in order, each followed by `step`."""
@@ -49,8 +58,10 @@ class Streams:
             for values in (*self._exact, *self._seen):
                 values.update(runner(values))
         name = str(self._sites[index].value.name)
-        exact = self._rows(self._exact, name)
-        return Rows(np.concatenate(exact), np.concatenate(self._rows(self._seen, name)), _held(exact))
+        parts = self._rows(self._exact, name)
+        exact = np.concatenate(parts)
+        seen = np.concatenate(self._rows(self._seen, name)) if self._seen else exact
+        return Rows(exact, seen, _held(parts))
 
     def step(self, index: int, quantized: QuantizedSite) -> None:
         """Compute a site's layers in both models, and forget what nothing reads any more."""

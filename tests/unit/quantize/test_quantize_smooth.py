@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.qparams import fake_quantize, qparams
 from compiler.quantize.smooth import ALPHAS, SmoothRules, Transform, search_transform
+from compiler.quantize.statistics import ChannelRange
 from compiler.quantize.weights import quantize_columns
 
 RULES = SmoothRules(symmetric=False, qmax=127, shift=True, compensated=False)
@@ -26,7 +27,8 @@ def sample(seed: int, *, outlier: float = 1.0, offset: float = 0.0) -> tuple[Arr
 
 
 def search(rows: Array, weight: Array, rules: SmoothRules = RULES) -> Transform:
-    return search_transform(rows, rows.min(axis=0), rows.max(axis=0), weight, rules)
+    known = ChannelRange.of(rows)
+    return search_transform(rows, known, known, weight, rules)
 
 
 def quantized_error(transform: Transform, rows: Array, weight: Array, qmax: int = 127) -> float:
@@ -127,3 +129,24 @@ def test_the_same_rows_give_the_same_transform() -> None:
     assert (one.alpha, one.gain) == (other.alpha, other.gain)
     assert one.scale.tobytes() == other.scale.tobytes()
     assert one.shift.tobytes() == other.shift.tobytes()
+
+
+def test_what_suits_only_the_rows_it_was_fitted_to_is_not_chosen() -> None:
+    """Channels that were seen far too narrow, one apart: other rows are clipped by every scale."""
+    rows, weight = sample(6)
+    low, high = rows.min(axis=0) / 20, rows.max(axis=0) / 20
+    low[3], high[3] = -1, 1
+    narrow, known = ChannelRange(low, high), ChannelRange.of(rows)
+    assert search_transform(rows / 20, narrow, known, weight, RULES).alpha > 0
+    assert search_transform(rows, narrow, known, weight, RULES).alpha == 0
+
+
+def test_the_result_is_made_for_all_that_is_known() -> None:
+    rows, weight = sample(7, outlier=60)
+    fitted = ChannelRange.of(rows)
+    known = ChannelRange(fitted.low.copy(), fitted.high.copy())
+    known.high[3] *= 2
+    one = search_transform(rows, fitted, fitted, weight, RULES)
+    other = search_transform(rows, fitted, known, weight, RULES)
+    assert (one.alpha, one.gain) == (other.alpha, other.gain)
+    assert other.scale[3] / other.scale[0] > 1.5 * one.scale[3] / one.scale[0]

@@ -176,3 +176,17 @@ def test_few_batches_hold_every_fifth_row(sizes: list[int]) -> None:
     held = module._held([np.zeros((size, 2), np.float32) for size in sizes])
     assert len(held) == sum(sizes)
     assert held.sum() == sum(sizes) // 5
+
+
+def test_out_of_sequence_no_layer_sees_what_another_rounds() -> None:
+    """Each site gets the float model's rows, though every layer before it is quantized."""
+    model, batches = fused(), texts()
+    sites = sites_of(model)
+    known = collect(model, [str(site.value.name) for site in sites], batches, threads=1)
+    exact = walk(Streams(model, sites, batches, threads=1), sites)
+    streams = Streams(model, sites, batches, sequential=False, threads=1)
+    for index, site in enumerate(sites):
+        rows = streams.rows(index)
+        np.testing.assert_array_equal(rows.seen, exact[index].exact)
+        np.testing.assert_array_equal(rows.held, exact[index].held)
+        streams.step(index, quantize_site(site, rows, known[str(site.value.name)], SCHEME, OPTIONS))
