@@ -42,7 +42,13 @@ from tools.peer_report import Score
 
 EVERYTHING: Final = QuantizeOptions()
 NOTHING: Final = QuantizeOptions(
-    ranges="minmax", smooth=False, shift=False, rounding="nearest", bias_correction=False
+    ranges="minmax",
+    smooth=False,
+    shift=False,
+    split=False,
+    rounding="nearest",
+    bias_correction=False,
+    sequential=False,
 )
 COST_SAMPLES: Final = (300, 3000)
 _PATH: Final = click.Path(path_type=Path)
@@ -67,8 +73,10 @@ VARIANTS: Final = (
     Variant("everything", EVERYTHING),
     Variant("no shift", replace(EVERYTHING, shift=False)),
     Variant("no smoothing", replace(EVERYTHING, smooth=False, shift=False)),
+    Variant("no outlier splitting", replace(EVERYTHING, split=False)),
     Variant("nearest rounding, no GPTQ", replace(EVERYTHING, rounding="nearest")),
     Variant("no bias correction", replace(EVERYTHING, bias_correction=False)),
+    Variant("layers one by one, not in sequence", replace(EVERYTHING, sequential=False)),
     *(Variant(f"ranges: {method}", replace(EVERYTHING, ranges=method)) for method in METHODS),
     Variant("nothing", NOTHING),
     Variant("half range, everything", EVERYTHING, 64),

@@ -79,6 +79,8 @@ def quantize_site(
     transform = _transform(site, fitted, judges, known, weight, scheme, options)
     matrix = transform.weight(weight)
     param = _param(transform, fitted, judges, known, matrix, scheme, options)
+    if known.places is not None and options.shift and site.can_shift:
+        transform = transform.staggered(known.places, param.scale)
     seen = _quantized(transform(rows.seen), param)
     exact = rows.exact @ weight + bias
     offset = bias + transform.offset(weight)

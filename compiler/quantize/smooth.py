@@ -78,6 +78,10 @@ class Transform:
         """`scale W`, [in, out]."""
         return np.asarray(weight * self.scale[:, None], np.float32)
 
+    def staggered(self, places: NDArray[np.float32], step: float) -> Transform:
+        """With channels moved by a part of a step of the quantization, [in] (see `split.places_of`)."""
+        return replace(self, shift=(self.shift - self.scale * (places * np.float32(step))).astype(np.float32))
+
     def offset(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """`shift W`, [out], which goes into the bias."""
         return np.asarray(self.shift.astype(np.float64) @ weight.astype(np.float64), np.float32)

@@ -56,7 +56,7 @@ def split_outliers(model: ir.Model, known: Mapping[str, ChannelRange]) -> dict[s
         extra = np.repeat(np.arange(len(copies)), copies - 1)
         order = np.concatenate([np.arange(len(copies)), extra])
         _repeat(model.graph, block, order, copies)
-        ranges[name] = ChannelRange(ranges[name].low[order], ranges[name].high[order])
+        ranges[name] = ChannelRange(ranges[name].low[order], ranges[name].high[order], places_of(copies))
     return ranges
 
 
@@ -78,6 +78,25 @@ def copies_of(reach: NDArray[np.float32]) -> NDArray[np.int64]:
     for _ in range(min(-(-wanted // ALIGNMENT) * ALIGNMENT, most)):
         copies[np.argmax(reach / copies)] += 1
     return copies
+
+
+def places_of(copies: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Where each copy is to be shifted, in steps of the quantization: `(i + 1/2) / k - 1/2` for copy i of k.
+
+    Then k copies of x, each rounded, add up to `round(k x)`, k times as fine as one of them: Hermite's
+    identity, `sum_i floor(y + i/k) = floor(k y)`, at y = x + 1/(2k). Copies in one place would all be
+    rounded alike.
+
+    Args:
+        copies: how many channels each channel becomes, [channels].
+
+    Returns:
+        float32 [sum of copies]: the first copy of every channel, then the further ones channel by channel.
+    """
+    further = [np.arange(1, each) for each in copies]
+    place = np.concatenate([np.zeros(len(copies)), *further])
+    total = np.concatenate([copies, np.repeat(copies, copies - 1)])
+    return ((place + 0.5) / total - 0.5).astype(np.float32)
 
 
 def _blocks(model: ir.Model) -> list[_Block]:

@@ -25,10 +25,13 @@ class ChannelRange:
     Attributes:
         low: float32 [channels], the smallest value seen.
         high: float32 [channels], the largest.
+        places: float32 [channels], of each channel among its copies, from `split.places_of`; None where
+            no channel has a copy.
     """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    places: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> ChannelRange:

@@ -17,11 +17,13 @@ from compiler.ir.edit import sweep
 from compiler.ir.execute import Runner
 from compiler.ir.linear import linears_of
 from compiler.ir.verify import verify
+from compiler.quantize.layer import Rows, quantize_site
 from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.quantizer import quantize_static
 from compiler.quantize.sites import sites_of
-from compiler.quantize.split import ALIGNMENT, copies_of, split_outliers
-from compiler.quantize.statistics import collect
+from compiler.quantize.split import ALIGNMENT, copies_of, places_of, split_outliers
+from compiler.quantize.statistics import ChannelRange, collect
+from tests.support.graphs import encoder
 from tests.support.lowered import FLOAT_PRODUCTS, Case, make_case
 from tests.support.simulate import simulate
 
@@ -52,6 +54,21 @@ def test_an_outlier_is_brought_to_the_range_of_the_others() -> None:
     copies = copies_of(reach)
     assert copies[7] >= 6
     assert (reach / copies).max() <= 4.0
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.floats(-100, 100))
+def test_copies_together_are_rounded_more_finely(copies: list[int], value: float) -> None:
+    """Each channel's copies of one value, each rounded where it was shifted to, make `round(k x)`."""
+    counts = np.array(copies)
+    places = places_of(counts)
+    owner = np.concatenate([np.arange(len(counts)), np.repeat(np.arange(len(counts)), counts - 1)])
+    for channel, count in enumerate(counts):
+        mine = places[owner == channel].astype(np.float64)
+        assert len(mine) == count
+        assert mine.sum() == pytest.approx(0, abs=1e-5)
+        finest = value * count
+        if abs(finest - np.floor(finest) - 0.5) > 1e-3:
+            assert np.rint(value + mine).sum() == np.rint(finest)
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +112,27 @@ def test_the_plan_is_made_for_the_wider_graph(case: Case) -> None:
         runner = simulate(quantized, tables=False)
         for wanted, feeds in zip(case.reference(), case.feeds, strict=True):
             assert np.abs(runner(feeds)["logits"] - wanted["logits"]).max() < 0.1
+
+
+def test_staggered_copies_cost_the_layer_less() -> None:
+    """Eight copies of one wide channel, read by equal weights, which all round alike in one place."""
+    rng = np.random.default_rng(0)
+    down = np.repeat(rng.standard_normal((5, 8)), [8, 1, 1, 1, 1], axis=0).astype(np.float32)
+    site = next(each for each in sites_of(encoder(weights={"wdown0": down})) if len(each.weight) == 12)
+    copies = np.array([8, 1, 1, 1, 1])
+    rows = rng.uniform(-1, 1, (2000, 5)).astype(np.float32)
+    order = np.repeat(np.arange(5), copies)
+    exact = rows[:, order]
+    places = np.concatenate([(np.arange(8) + 0.5) / 8 - 0.5, np.zeros(4)]).astype(np.float32)
+    known = ChannelRange.of(exact)
+    spread = ChannelRange(known.low, known.high, places)
+    wanted = exact @ site.weight + site.bias
+    options = QuantizeOptions(smooth=False, rounding="nearest", bias_correction=False, threads=1)
+    errors = []
+    for each in (known, spread):
+        done = quantize_site(
+            site, Rows(exact, exact, np.arange(2000) % 5 == 4), each, FLOAT_PRODUCTS, options
+        )
+        rounded = exact @ done.weight.dequantized() - exact @ site.weight
+        errors.append(float(np.square(done(exact) - wanted - rounded, dtype=np.float64).mean()))
+    assert errors[1] < errors[0] / 5
