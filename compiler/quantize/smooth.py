@@ -80,7 +80,8 @@ class Transform:
 
     def staggered(self, places: NDArray[np.float32], step: float) -> Transform:
         """With channels moved by a part of a step of the quantization, [in] (see `split.places_of`)."""
-        return replace(self, shift=(self.shift - self.scale * (places * np.float32(step))).astype(np.float32))
+        moved = self.shift - self.scale * (places * np.float32(step))
+        return replace(self, shift=np.asarray(moved, np.float32))
 
     def offset(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """`shift W`, [out], which goes into the bias."""

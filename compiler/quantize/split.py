@@ -96,7 +96,7 @@ def places_of(copies: NDArray[np.int64]) -> NDArray[np.float32]:
     further = [np.arange(1, each) for each in copies]
     place = np.concatenate([np.zeros(len(copies)), *further])
     total = np.concatenate([copies, np.repeat(copies, copies - 1)])
-    return ((place + 0.5) / total - 0.5).astype(np.float32)
+    return np.asarray((place + 0.5) / total - 0.5, np.float32)
 
 
 def _blocks(model: ir.Model) -> list[_Block]:

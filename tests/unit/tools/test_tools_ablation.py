@@ -40,6 +40,9 @@ SETTINGS = {
 }
 
 
+TECHNIQUES = ("ranges", "smooth", "shift", "split", "rounding", "bias_correction", "sequential")
+
+
 def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
 
@@ -47,21 +50,19 @@ def cells(table: str) -> list[list[str]]:
 def test_every_technique_is_left_out_once() -> None:
     full = ablation.EVERYTHING
     changed = {
-        each.name: {
-            name
-            for name in ("ranges", "smooth", "shift", "rounding", "bias_correction")
-            if getattr(each.options, name) != getattr(full, name)
-        }
+        each.name: {name for name in TECHNIQUES if getattr(each.options, name) != getattr(full, name)}
         for each in ablation.VARIANTS
     }
-    assert len(changed) == len(ablation.VARIANTS) == 8 + len(METHODS)
+    assert len(changed) == len(ablation.VARIANTS) == 10 + len(METHODS)
     assert changed["everything"] == changed["half range, everything"] == set()
     assert changed["no shift"] == {"shift"}
     assert changed["no smoothing"] == {"smooth", "shift"}
+    assert changed["no outlier splitting"] == {"split"}
+    assert changed["layers one by one, not in sequence"] == {"sequential"}
     assert changed["nearest rounding, no GPTQ"] == {"rounding"}
     assert changed["no bias correction"] == {"bias_correction"}
     assert all(changed[f"ranges: {method}"] == {"ranges"} for method in METHODS)
-    assert len(changed["nothing"]) == len(changed["half range, nothing"]) == 5
+    assert len(changed["nothing"]) == len(changed["half range, nothing"]) == len(TECHNIQUES)
     assert [each.name for each in ablation.VARIANTS if each.qmax == 64] == [
         "half range, everything",
         "half range, nothing",
