@@ -125,10 +125,10 @@ with seed{plural} {seeds}, lowered and run in {runtime} on {evaluated} evaluatio
 {tables}
 
 Each line leaves out or replaces what it names; the rest is as in "everything". "nothing" is min-max
-ranges, rounding to nearest, and neither smoothing, splitting, bias correction nor sequence. A drop is in points of {metric} against
-FP32's {baseline}; below 0 it is a gain. MSE is the mean squared error of the outputs to FP32's. Every
-number is the mean over the calibration seeds, with the worst of them in parentheses; one evaluation text
-is {resolution:.2f} points.
+ranges, rounding to nearest, no smoothing, no splitting and no bias correction. A drop is in points of
+{metric} against FP32's {baseline}; below 0 it is a gain. MSE is the mean squared error of the outputs to
+FP32's. Every number is the mean over the calibration seeds, with the worst of them in parentheses; one
+evaluation text is {resolution:.2f} points.
 """
 _COST: Final = """
 ## Memory and time
