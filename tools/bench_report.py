@@ -152,7 +152,7 @@ def summary(where: Mapping[str, Any], *, threads: int, rounds: int, texts: int) 
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mb']} MiB, {machine['os']}; "
         f"Python {machine['python']}, {listed}\n"
-        f"{where['date']}: {where['command']}\n"
+        f"{where['date']}\n"
         f"{threads} threads, median of {rounds} interleaved rounds; times faster than torch FP32, "
         f"95% interval; {texts} evaluation texts"
     )

@@ -177,8 +177,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 _PAGE = """\
 # bertc and other quantizers
 
-Made by `{command}`; every number is of that one run. All quantizers had the same {samples} texts of the
+Made by the command below; every number is of that one run. All quantizers had the same {samples} texts of the
 calibration data, drawn with the same seed, and the same {evaluated} texts of evaluation data.
+
+    {command}
 
 {summary}
 

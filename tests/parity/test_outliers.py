@@ -37,7 +37,13 @@ from tests.support.parity import random_feeds
 GAIN, CHANNELS = 50.0, 3
 SCHEME = FLOAT_PRODUCTS if VNNI else replace(FLOAT_PRODUCTS, weight_qmax=64)
 NAIVE = QuantizeOptions(
-    ranges="minmax", smooth=False, shift=False, rounding="nearest", bias_correction=False, threads=1
+    ranges="minmax",
+    smooth=False,
+    shift=False,
+    split=False,
+    rounding="nearest",
+    bias_correction=False,
+    threads=1,
 )
 BERTC = QuantizeOptions(threads=1)
 VOCABULARY, TOPIC_WORDS = 300, 4
