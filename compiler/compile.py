@@ -198,7 +198,7 @@ class _Compile:
             traced = trace(checkpoint)
         dump = self._options.dump_ir
         instruments: list[Instrument] = [] if dump is None else [DumpIr(dump)]
-        passes = encoder_passes()
+        passes = encoder_passes(fuse_qkv=self._options.built != "int8")
         with self._clock.stage("rewriting the graph"):
             records = PassManager(passes, instruments).run(traced.model)
             EncoderGraph.find(traced.model).require()

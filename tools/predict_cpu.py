@@ -137,7 +137,7 @@ class _Study:
         self._checkpoint, self._threads, self._clock = checkpoint, threads, clock
         with clock.stage("tracing"):
             self._graph: ir.Model = trace(checkpoint).model
-            PassManager(encoder_passes()).run(self._graph)
+            PassManager(encoder_passes(fuse_qkv=False)).run(self._graph)
         self._encoder: TextEncoder = encoder_of(checkpoint, self._graph)
         task, config = checkpoint.task, checkpoint.task_config
         dataset = open_dataset(data, task)

@@ -26,6 +26,7 @@ BIN: Final = "model/openvino_model.bin"
 MINIMUM_VERSION: Final = "2024.6"
 LEVELS: Final = 256
 DYNAMIC_GROUPS: Final = (64, 32)
+_VIEWS: Final = ("Reshape", "Transpose")
 
 
 def lower(model: ir.Model, plan: QuantPlan, precision: Precision) -> Artifact:
@@ -104,9 +105,10 @@ class _Writer:
                     (scores, 1, attention.key),
                     (context, 1, attention.value),
                 )
-                for node, position, param in (*operands, (context, 0, probabilities)):
+                for node, position, param in operands:
                     if param is not None:
-                        self._quantize(node, position, param)
+                        self._quantize(*_projected(node, position), param)
+                self._quantize(context, 0, probabilities)
         network.validate_nodes_and_infer_types()
 
     def _quantize(self, node: Any, position: int, param: QParam) -> None:
@@ -135,6 +137,18 @@ def _find(nodes: Mapping[str, Any], tensor: str) -> Any:
     if tensor not in nodes:
         raise InternalError(f"OpenVINO's reader made nothing of {tensor!r}")
     return nodes[tensor]
+
+
+def _projected(node: Any, position: int) -> tuple[Any, int]:
+    """The place in front of the views between a projection and an attention product.
+
+    The plugin makes the quantization there part of the projection, which then writes INT8.
+    """
+    source = node.input_value(position).get_node()
+    while source.get_type_name() in _VIEWS and len(source.output(0).get_target_inputs()) == 1:
+        node, position = source, 0
+        source = node.input_value(0).get_node()
+    return node, position
 
 
 def _replace_product(node: Any, weight: QWeight) -> None:

@@ -54,7 +54,7 @@ class Case:
 def make_case(traced: Callable[..., TracedModel], task: str = "text-classification", **options: Any) -> Case:
     """Trace a tiny BERT and run every pass on it."""
     model = traced("bert", task, **options).model
-    PassManager(encoder_passes()).run(model)
+    PassManager(encoder_passes(fuse_qkv=False)).run(model)
     feeds = [random_feeds(4, 16, vocab_size=300, seed=seed) for seed in range(3)]
     return Case(model, [*feeds, random_feeds(2, 9, vocab_size=300, seed=9)])
 
