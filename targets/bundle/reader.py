@@ -20,6 +20,7 @@ from targets.errors import IntegrityError, UsageError
 if TYPE_CHECKING:
     from targets.detect import Machine
     from targets.runtime.session import Session
+    from targets.runtime.settings import Objective, RunSettings
 
 _ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _AGAIN: Final = "copy the bundle again from where it was compiled"
@@ -148,18 +149,26 @@ class Bundle:
         """
         check_device(self.manifest.target, self.manifest.runtime, machine)
 
-    def session(self, threads: int | None = None) -> Session:
+    def session(
+        self,
+        threads: int | None = None,
+        *,
+        settings: RunSettings | None = None,
+        objective: Objective = "latency",
+    ) -> Session:
         """Load the model for inference.
 
         Args:
-            threads: CPU threads; None is the default of the runtime.
+            threads: CPU threads; None for those of the settings, 0 for every physical core.
+            settings: how to run; None for what `bertc tune` found best on this machine, or else the default.
+            objective: which of its findings: "latency" of one text, or "throughput" of many.
 
         Raises:
             BertcError: as for `check_device` and `read`.
         """
         from targets.runtime.session import Session
 
-        return Session.from_bundle(self, threads=threads)
+        return Session.from_bundle(self, threads=threads, settings=settings, objective=objective)
 
 
 def _folder(path: Path) -> Path:

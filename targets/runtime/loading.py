@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from targets.bundle.schema import TOKENIZER_PATH, model_files
 from targets.runtime.backends import open_backend, require_package
 from targets.runtime.backends.base import Backend
+from targets.runtime.settings import RunSettings
 from targets.runtime.tokenize import TextEncoder
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class Loaded:
     timings: Timings
 
 
-def load(bundle: Bundle, threads: int | None) -> Loaded:
+def load(bundle: Bundle, settings: RunSettings) -> Loaded:
     """Loads a bundle's model and tokenizer from the very bytes whose hashes were compared.
 
     Args:
         bundle: an open bundle.
-        threads: threads of one run; None or 0 for every physical core.
+        settings: threads, streams and shapes.
 
     Raises:
         MissingBackendError: the backend is not installed.
@@ -65,8 +66,10 @@ def load(bundle: Bundle, threads: int | None) -> Loaded:
         manifest.runtime.backend,
         files[0],
         files[1] if len(files) > 1 else None,
-        threads=threads or 0,
+        threads=settings.threads,
         options=manifest.runtime.options,
+        streams=settings.streams,
+        shapes=settings.shapes.within(manifest.tokenizer.max_length),
     )
     needs_type_ids = "token_type_ids" in backend.input_names
     encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -11,13 +10,16 @@ from typing import TYPE_CHECKING
 from targets.bundle.schema import TaskConfig
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array, Backend
-from targets.runtime.batching import MAX_BATCH, MAX_TOKENS, batches
+from targets.runtime.batching import batches
 from targets.runtime.feeds import check_feeds, check_inputs
-from targets.runtime.inference import Inference, Window, is_per_token
+from targets.runtime.inference import Inference, Window
 from targets.runtime.items import TextItem, check_items, check_task
 from targets.runtime.loading import Timings, load
+from targets.runtime.runner import Runner
+from targets.runtime.settings import Objective, RunSettings
 from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
 from targets.runtime.tokenize import Encoding, TextEncoder
+from targets.runtime.tuning import settings_of
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
@@ -37,6 +39,8 @@ class Session:
         task: one of `targets.spec.TASKS`.
         task_config: labels and the like, for `predict`.
         batch_size: texts of one run, whatever their length; None lets the length decide.
+        settings: how texts are grouped, and how many runs are made side by side; the backend was opened with
+            its other fields.
         timings: what is known already.
 
     Raises:
@@ -52,6 +56,7 @@ class Session:
         task_config: TaskConfig,
         *,
         batch_size: int | None = None,
+        settings: RunSettings | None = None,
         timings: Timings | None = None,
     ) -> None:
         """Takes over a loaded model and its tokenizer."""
@@ -65,6 +70,8 @@ class Session:
         self.encoder = encoder
         self.task = task
         self.task_config = task_config
+        self.settings = settings or RunSettings()
+        self._runner = Runner(backend, encoder, task, self.settings)
         check_outputs(task, backend.output_names)
         check_inputs(backend.input_names)
 
@@ -74,6 +81,8 @@ class Session:
         bundle: Bundle,
         threads: int | None = None,
         *,
+        settings: RunSettings | None = None,
+        objective: Objective = "latency",
         batch_size: int | None = None,
         check_device: bool = True,
     ) -> Session:
@@ -81,7 +90,9 @@ class Session:
 
         Args:
             bundle: an open bundle.
-            threads: threads of one run; None or 0 for every physical core.
+            threads: threads of all streams; None for those of the settings, 0 for every physical core.
+            settings: how to run; None for what `bertc tune` found best on this machine, or else the default.
+            objective: which of its findings: the answer to one text soon, or many texts a second.
             batch_size: as for the class.
             check_device: whether to refuse a machine that the bundle was not built for.
 
@@ -92,20 +103,24 @@ class Session:
         """
         if check_device:
             bundle.check_device()
-        loaded = load(bundle, threads)
+        chosen = settings or settings_of(bundle, objective) or RunSettings()
+        if threads is not None:
+            chosen = replace(chosen, threads=threads)
+        loaded = load(bundle, chosen)
         return cls(
             loaded.backend,
             loaded.encoder,
             bundle.manifest.task,
             bundle.manifest.task_config,
             batch_size=batch_size,
+            settings=chosen,
             timings=loaded.timings,
         )
 
     @property
     def timings(self) -> Timings:
         """Seconds of the stages so far."""
-        return self._timings
+        return replace(self._timings, first_run_s=self._runner.first_run_s)
 
     @property
     def truncated(self) -> int:
@@ -121,6 +136,22 @@ class Session:
     def backend(self) -> Backend:
         """The loaded model."""
         return self._backend
+
+    @property
+    def shapes(self) -> Mapping[int, float]:
+        """The lengths in tokens that a model was compiled for, and the seconds that each took."""
+        return self._runner.shapes
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        """Compiles now what single texts of these lengths run on, where the backend gains by it.
+
+        Args:
+            lengths: tokens.
+
+        Returns:
+            Seconds by the length that was compiled, no more of them than the settings keep.
+        """
+        return self._runner.prepare(lengths)
 
     def __enter__(self) -> Session:
         """The session itself."""
@@ -159,7 +190,7 @@ class Session:
             if name not in known:
                 raise UsageError(f"the model has no output {name!r}", f"it has: {', '.join(known)}")
         checked = check_feeds(feeds, self._backend.input_names, self.encoder.max_length)
-        return self._run(checked, outputs)
+        return self._runner.run(checked, outputs)
 
     def infer(
         self,
@@ -247,11 +278,9 @@ class Session:
         encodings = [encoded[text][number] for text, number in flat]
         missing = [len(windows) for windows in encoded]
         found: dict[tuple[int, int], Window] = {}
-        size = self._batch_size
-        limit, tokens = (MAX_BATCH, MAX_TOKENS) if size is None else (size, _FREE_TOKENS)
-        for group in batches(encodings, max_batch=limit, max_tokens=tokens):
+        for windows in self._runner.windows(self._groups(encodings), encodings, names):
             finished = []
-            for index, window in zip(group, self._windows([encodings[i] for i in group], names), strict=True):
+            for index, window in windows:
                 text, _ = flat[index]
                 found[flat[index]] = window
                 missing[text] -= 1
@@ -260,30 +289,17 @@ class Session:
                     finished.append((text, Inference(chunk[text], parts)))
             yield finished
 
-    def _windows(self, encodings: list[Encoding], names: Sequence[str]) -> Iterator[Window]:
-        outputs = self._run(self.encoder.collate(encodings), names)
-        longest = max(map(len, encodings))
-        per_token = [is_per_token(self.task, name) for name in names]
-        for row, encoding in enumerate(encodings):
-            place = self.encoder.place(len(encoding), longest)
-            yield Window(
-                encoding,
-                {
-                    name: outputs[name][row, place] if tokens else outputs[name][row]
-                    for name, tokens in zip(names, per_token, strict=True)
-                },
-            )
+    def _groups(self, encodings: list[Encoding]) -> list[list[int]]:
+        settings, size = self.settings, self._batch_size
+        return batches(
+            encodings,
+            max_batch=size or settings.max_batch,
+            max_tokens=_FREE_TOKENS if size else settings.max_tokens,
+            run_tokens=settings.run_tokens,
+        )
 
     def _count(self, encoded: list[list[Encoding]]) -> None:
         for windows in encoded:
             lost = sum(encoding.truncated for encoding in windows)
             self._truncated_tokens += lost
             self._truncated += lost > 0
-
-    def _run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
-        if self._timings.first_run_s is not None:
-            return self._backend.run(feeds, outputs)
-        start = time.perf_counter()
-        result = self._backend.run(feeds, outputs)
-        self._timings = replace(self._timings, first_run_s=time.perf_counter() - start)
-        return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from targets.errors import UsageError
@@ -28,13 +28,14 @@ class ShapePolicy:
         lengths: tokens, ascending; none of them: the model of dynamic shape alone.
         when: "lazy" compiles a length in the background once it is asked for again; "ahead" compiles all of
             them before the session is open.
-        kept: the most models held beside the dynamic one, each with a copy of the encoder's weights; the one
-            that was not used for longest goes first.
+        kept: the most models held beside the dynamic one; the one asked for least goes first.
+        memory_mb: what they may take together, in MiB; each holds the encoder's weights once more.
     """
 
     lengths: tuple[int, ...] = LENGTHS
     when: When = "lazy"
     kept: int = 8
+    memory_mb: int = 300
 
     def __post_init__(self) -> None:
         """Refuses what no backend can do.
@@ -49,10 +50,18 @@ class ShapePolicy:
             )
         if not 1 <= self.kept <= MAX_SHAPES:
             raise UsageError(f"{self.kept} shapes to keep", f"give 1 to {MAX_SHAPES}")
+        if not 0 <= self.memory_mb <= 1 << 20:
+            raise UsageError(f"{self.memory_mb} MiB for the shapes", "give 0 or more")
 
     def padded(self, length: int) -> int | None:
         """The least of the lengths that holds so many tokens; None if none does."""
         return next((each for each in self.lengths if each >= length), None)
+
+    def within(self, max_length: int) -> ShapePolicy:
+        """The policy for a model that reads no more than `max_length` tokens."""
+        fitting = tuple(each for each in self.lengths if each < max_length)
+        longer = len(fitting) < len(self.lengths)
+        return replace(self, lengths=(*fitting, max_length) if longer else fitting)
 
 
 DYNAMIC: Final = ShapePolicy(lengths=())

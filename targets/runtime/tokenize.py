@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,6 +165,16 @@ class TextEncoder:
             if self.needs_type_ids:
                 feeds["token_type_ids"][row, place] = encoding.type_ids
         return feeds
+
+    def pad(self, feeds: Mapping[str, Array], length: int) -> dict[str, Array]:
+        """The model's inputs of one run, [batch, sequence], padded to `length` tokens."""
+        fill = {"input_ids": self.spec.pad_id, "token_type_ids": self.spec.pad_type_id}
+        padded = {}
+        for name, array in feeds.items():
+            wider = np.full((len(array), length), fill.get(name, 0), dtype=np.int64)
+            wider[:, self.place(array.shape[1], length)] = array
+            padded[name] = wider
+        return padded
 
     def place(self, length: int, padded: int) -> slice:
         """Where the tokens of a text of `length` tokens lie in a row of `padded`."""

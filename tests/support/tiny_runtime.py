@@ -19,6 +19,7 @@ from targets.bundle.schema import Manifest, RuntimeSpec, TargetRecord, TaskConfi
 from targets.detect import machine
 from targets.runtime.backends import open_backend
 from targets.runtime.session import Session
+from targets.runtime.settings import DYNAMIC, RunSettings
 from targets.runtime.tokenize import TextEncoder
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -183,12 +184,14 @@ def session(
     type_ids: bool = True,
     problem_type: Any = None,
     batch_size: int | None = None,
+    settings: RunSettings | None = None,
 ) -> Session:
     files = list(model_files(runtime, onnx_model(task, values, type_ids=type_ids)).values())
-    backend = open_backend(runtime, *files, threads=1)
+    how = settings or RunSettings(threads=1, shapes=DYNAMIC)
+    backend = open_backend(runtime, *files, threads=how.threads, streams=how.streams, shapes=how.shapes)
     config = TaskConfig(problem_type, labels)
     text_encoder = encoder(max_length, side=side, type_ids=type_ids)
-    return Session(backend, text_encoder, task, config, batch_size=batch_size)
+    return Session(backend, text_encoder, task, config, batch_size=batch_size, settings=how)
 
 
 def tiny_manifest(runtime: str, task: Any, labels: tuple[str, ...], max_length: int = 64) -> Manifest:

@@ -9,6 +9,7 @@ from pathlib import Path
 from targets.errors import IncompatibleError, MissingBackendError, UsageError
 from targets.runtime.backends.base import Backend
 from targets.runtime.backends.threads import resolve_threads
+from targets.runtime.settings import DYNAMIC, ShapePolicy
 
 __all__ = ["Backend", "open_backend", "open_backend_from_path"]
 
@@ -22,6 +23,8 @@ def open_backend(
     *,
     threads: int = 0,
     options: Mapping[str, str] = _NO_OPTIONS,
+    streams: int = 1,
+    shapes: ShapePolicy = DYNAMIC,
 ) -> Backend:
     """Loads a model from bytes that the caller has already checked.
 
@@ -29,8 +32,10 @@ def open_backend(
         runtime: `onnxruntime` or `openvino`.
         model: the ONNX file, or the XML of an OpenVINO model.
         weights: the `.bin` of an OpenVINO model; None for onnxruntime.
-        threads: threads of one run; 0 for every physical core this process may use.
+        threads: threads of all streams together; 0 for every physical core this process may use.
         options: session options, each on the runtime's allow-list.
+        streams: runs that are computed side by side, at most one a thread.
+        shapes: the shapes that are compiled for themselves, where the runtime gains by it.
 
     Raises:
         MissingBackendError: the runtime is not installed.
@@ -38,7 +43,7 @@ def open_backend(
         UnsupportedError: an option that is not allowed, or a model that reaches outside its own bytes.
         UsageError: an unknown runtime.
     """
-    return _open(runtime, model, weights, threads, options)
+    return _open(runtime, model, weights, threads, options, streams, shapes)
 
 
 def open_backend_from_path(
@@ -62,21 +67,28 @@ def open_backend_from_path(
 
 
 def _open(
-    runtime: str, model: bytes | Path, weights: bytes | None, threads: int, options: Mapping[str, str]
+    runtime: str,
+    model: bytes | Path,
+    weights: bytes | None,
+    threads: int,
+    options: Mapping[str, str],
+    streams: int = 1,
+    shapes: ShapePolicy = DYNAMIC,
 ) -> Backend:
     if threads < 0:
         raise UsageError(f"threads cannot be {threads}", "give 0 for all cores, or a positive number")
     count = resolve_threads(threads)
+    streams = max(1, min(streams, count))
     if runtime == "onnxruntime":
         require_package("onnxruntime")
         from targets.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(model, threads=count, options=options)
+        return OnnxRuntimeBackend(model, threads=count // streams, options=options)
     if runtime == "openvino":
         require_package("openvino")
         from targets.runtime.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(model, weights, threads=count, options=options)
+        return OpenVinoBackend(model, weights, threads=count, options=options, streams=streams, shapes=shapes)
     raise UsageError(f"there is no runtime {runtime!r}", "use onnxruntime or openvino")
 
 

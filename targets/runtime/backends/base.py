@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Releases the model; `run` fails afterwards."""
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A backend that also holds models of one shape each; see `targets.runtime.settings.ShapePolicy`."""
+
+    def padded(self, batch: int, length: int) -> int:
+        """The length to pad a run to: that of the model of its shape, or its own where there is none.
+
+        Counts as asking for that shape.
+        """
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        """Compiles the models that texts of these lengths run on, and waits for them.
+
+        Returns:
+            The seconds that each model took by its length, those that were there already included.
+        """
+
+    @property
+    def shapes(self) -> Mapping[int, float]:
+        """The lengths of the models that are there, and the seconds that each took."""
 
 
 def check_options(

@@ -44,7 +44,7 @@ class OnnxRuntimeBackend:
 
     Args:
         model: the bytes of an ONNX file with its weights inside, or a trusted path.
-        threads: intra-op threads, at least 1.
+        threads: intra-op threads of one run, at least 1; calls may be made side by side.
         options: each on `ALLOWED_OPTIONS`.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import openvino as ov
 
 from targets.errors import IncompatibleError, InternalError
 from targets.runtime.backends.base import OUTPUT_NAMES, Array, check_options, closed_error
+from targets.runtime.backends.openvino_shapes import Requests, ShapeModels
+from targets.runtime.settings import DYNAMIC, ShapePolicy
 
 _YES_NO = frozenset({"YES", "NO"})
 
@@ -42,8 +43,10 @@ class OpenVinoBackend:
     Args:
         model: the XML as bytes, or the path of an XML or ONNX file.
         weights: the `.bin` as bytes when `model` is bytes.
-        threads: inference threads, at least 1.
-        options: each on `ALLOWED_OPTIONS`; they override one stream, the latency hint and float32.
+        threads: inference threads of all streams, at least 1.
+        options: each on `ALLOWED_OPTIONS`; they override the latency hint and float32.
+        streams: runs computed side by side.
+        shapes: the shapes compiled for themselves; none with more than one stream, which they would halt.
 
     Raises:
         IncompatibleError: this OpenVINO cannot load the model.
@@ -53,46 +56,74 @@ class OpenVinoBackend:
     name = "openvino"
 
     def __init__(
-        self, model: bytes | Path, weights: bytes | None, *, threads: int, options: Mapping[str, str]
+        self,
+        model: bytes | Path,
+        weights: bytes | None,
+        *,
+        threads: int,
+        options: Mapping[str, str],
+        streams: int = 1,
+        shapes: ShapePolicy = DYNAMIC,
     ) -> None:
         """Loads and compiles the model."""
         check_options(self.name, options, ALLOWED_OPTIONS)
         properties = {**_DEFAULTS, **options, "INFERENCE_NUM_THREADS": str(threads)}
+        if streams > 1:
+            properties["NUM_STREAMS"] = str(streams)
         self.version: str = ov.__version__.split("-", 1)[0]
         try:
             core = ov.Core()
-            compiled = core.compile_model(_read(core, model, weights), "CPU", properties)
+            network = _read(core, model, weights)
+            compiled = core.compile_model(network, "CPU", properties)
         except Exception as error:  # OpenVINO raises plain RuntimeError, and its bindings several others
             raise IncompatibleError(
                 f"openvino {self.version} cannot load the model: {_reason(error)}",
                 'run `bertc verify` on the bundle, or: pip install -U "bertc[openvino]"',
             ) from error
-        self._request: Any = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        self._requests: Requests | None = Requests(compiled, streams)
         self._outputs = {_output_name(port): index for index, port in enumerate(compiled.outputs)}
         self.input_names: tuple[str, ...] = tuple(port.get_any_name() for port in compiled.inputs)
         self.output_names: tuple[str, ...] = tuple(self._outputs)
+        size = len(weights) if weights is not None else 0
+        wanted = shapes if streams == 1 else DYNAMIC
+        self._shapes = ShapeModels(core, network, properties, wanted, size)
+        if wanted.when == "ahead":
+            self._shapes.prepare(wanted.lengths)
+
+    @property
+    def shapes(self) -> Mapping[int, float]:
+        """The lengths of the models of one shape that are there, and the seconds that each took."""
+        return self._shapes.seconds
+
+    def padded(self, batch: int, length: int) -> int:
+        """See `targets.runtime.backends.base.Shaped.padded`."""
+        return self._shapes.padded(batch, length)
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        """See `targets.runtime.backends.base.Shaped.prepare`."""
+        return self._shapes.prepare(lengths)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Runs the model; see `targets.runtime.backends.base.Backend.run`. Calls are made one at a time."""
+        """Runs the model; see `targets.runtime.backends.base.Backend.run`. More calls than streams wait."""
         names = self.output_names if outputs is None else tuple(outputs)
-        with self._lock:
-            request = self._request
-            if request is None:
-                raise closed_error()
-            try:
-                request.infer(dict(feeds), share_inputs=True, share_outputs=True)
-            except Exception as error:  # as above
-                raise InternalError(
-                    f"openvino failed to run the model: {_reason(error)}",
-                    "run `bertc selftest` on the bundle",
-                ) from error
-            return {name: np.array(request.get_output_tensor(self._outputs[name]).data) for name in names}
+        dynamic = self._requests
+        if dynamic is None:
+            raise closed_error()
+        requests = self._shapes.find(feeds["input_ids"].shape) or dynamic
+        try:
+            with requests.one() as request:
+                request.infer(feeds)
+                return {name: request.output(self._outputs[name]) for name in names}
+        except Exception as error:  # as above
+            raise InternalError(
+                f"openvino failed to run the model: {_reason(error)}",
+                "run `bertc selftest` on the bundle",
+            ) from error
 
     def close(self) -> None:
         """Releases the model."""
-        with self._lock:
-            self._request = None
+        self._requests = None
+        self._shapes.close()
 
 
 def _read(core: Any, model: bytes | Path, weights: bytes | None) -> Any:

@@ -1,0 +1,1 @@
+"""The measured search for how a bundle runs fastest on this machine."""
