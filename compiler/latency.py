@@ -23,7 +23,7 @@ _RESAMPLES: Final = 2000
 _CONFIDENCE: Final = (2.5, 97.5)
 
 # The threads of one runtime spin for tens of milliseconds after a run, on the cores that the next one needs.
-_SETTLE: Final = 0.03
+_SETTLE: Final = 0.06
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from targets.bundle.reader import Bundle
 from targets.bundle.schema import TaskConfig
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
+from targets.runtime.settings import DYNAMIC, RunSettings
 from targets.runtime.tokenize import TextEncoder
 
 FILL_MASK_BATCH: Final = 4
@@ -20,8 +21,9 @@ def open_session(backend: Backend, encoder: TextEncoder, task: str, config: Task
 
 
 def open_bundle_session(bundle: Bundle, *, threads: int = 0) -> Session:
-    """A session over a bundle."""
-    return Session.from_bundle(bundle, threads, batch_size=batch_size(bundle.manifest.task))
+    """A session over a bundle as it was compiled, whatever it was tuned to."""
+    settings = RunSettings(threads=threads, shapes=DYNAMIC)
+    return Session.from_bundle(bundle, settings=settings, batch_size=batch_size(bundle.manifest.task))
 
 
 def batch_size(task: str) -> int | None:

@@ -96,14 +96,14 @@ def compare_command(
         raise UsageError("the page needs timings", "leave out --accuracy-only, or --docs")
     require_host()
     rounds = 0 if accuracy_only else rounds
-    plan = Plan(_seeds(seeds), tuple(peers) or KEYS, _interpreters(pythons), rounds, texts)
+    plan = Plan(_seeds(seeds), tuple(peers) or KEYS, interpreters(pythons), rounds, texts)
     source = Source(model, calibration_data, eval_data, calibration_samples, threads)
     with (
         tempfile.TemporaryDirectory(prefix="bertc-peers-") as temporary,
         console_progress(quiet=False) as progress,
     ):
         found = PeersRun(source, plan, Path(temporary), Clock(progress)).run()
-    where = environment(machine(), _command(sys.argv[1:]))
+    where = environment(machine(), command_line("tools.compare_peers", sys.argv[1:]))
     settings: dict[str, Any] = {
         "threads": threads,
         "rounds": rounds,
@@ -128,7 +128,8 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _interpreters(pairs: Sequence[str]) -> dict[str, str]:
+def interpreters(pairs: Sequence[str]) -> dict[str, str]:
+    """The interpreters of NAME=PYTHON by name."""
     found = {}
     for pair in pairs:
         key, _, python = pair.partition("=")
@@ -140,9 +141,9 @@ def _interpreters(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _command(arguments: Sequence[str]) -> str:
+def command_line(module: str, arguments: Sequence[str]) -> str:
     """The command as one can repeat it elsewhere: of paths, what they are called."""
-    return shlex.join(["python", "-m", "tools.compare_peers", *map(_name, arguments)])
+    return shlex.join(["python", "-m", module, *map(_name, arguments)])
 
 
 def _name(argument: str) -> str:

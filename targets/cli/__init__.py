@@ -9,6 +9,7 @@ from targets.cli.check import selftest_command, verify_command
 from targets.cli.inspect import inspect_command
 from targets.cli.run import run_command
 from targets.cli.targets import targets_command
+from targets.cli.tune import tune_command
 
 __all__ = ["DEVICE_COMMANDS", "device_group"]
 
@@ -17,6 +18,7 @@ DEVICE_COMMANDS: tuple[click.Command, ...] = (
     verify_command,
     selftest_command,
     bench_command,
+    tune_command,
     inspect_command,
     targets_command,
 )

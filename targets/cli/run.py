@@ -16,6 +16,7 @@ from targets.errors import UsageError
 if TYPE_CHECKING:
     from targets.runtime.items import TextItem
     from targets.runtime.session import Session
+    from targets.runtime.settings import Objective
     from targets.runtime.tasks import Prediction
 
 _CHUNK = 1024
@@ -63,7 +64,8 @@ def run_command(
         raise UsageError("texts come from --text and from a file", "give one of --text and --file")
     given = bool(texts or pairs)
     items: Iterable[TextItem] = texts_of_options(texts, pairs) if given else texts_of_file(file, jsonl)
-    with Bundle.open(bundle, expect_id).session(threads=threads) as session:
+    objective: Objective = "latency" if given else "throughput"
+    with Bundle.open(bundle, expect_id).session(threads=threads, objective=objective) as session:
         for chunk in _chunks(items):
             predictions = session.predict(chunk, top_k=top_k, threshold=threshold)
             _print(chunk, predictions, as_json or not given)

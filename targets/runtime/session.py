@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from targets.bundle.schema import TaskConfig
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array, Backend
+from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.batching import batches
 from targets.runtime.feeds import check_feeds, check_inputs
 from targets.runtime.inference import Inference, Window
 from targets.runtime.items import TextItem, check_items, check_task
 from targets.runtime.loading import Timings, load
 from targets.runtime.runner import Runner
-from targets.runtime.settings import Objective, RunSettings
+from targets.runtime.settings import Objective, RunSettings, default_settings
 from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
 from targets.runtime.tokenize import Encoding, TextEncoder
 from targets.runtime.tuning import settings_of
@@ -103,7 +104,10 @@ class Session:
         """
         if check_device:
             bundle.check_device()
-        chosen = settings or settings_of(bundle, objective) or RunSettings()
+        backend = bundle.manifest.runtime.backend
+        chosen = settings or settings_of(bundle, objective)
+        if chosen is None:
+            chosen = default_settings(backend, objective, resolve_threads(threads or 0))
         if threads is not None:
             chosen = replace(chosen, threads=threads)
         loaded = load(bundle, chosen)

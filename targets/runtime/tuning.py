@@ -64,9 +64,10 @@ def read_record(bundle: Bundle) -> TuningRecord | None:
         return None
     except OSError as error:
         raise IntegrityError(f"cannot open {path.name}: {error.strerror}", AGAIN) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IntegrityError(f"{path.name} is not a regular file", AGAIN)
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise IntegrityError(f"{path.name} is not a regular file", AGAIN)
         try:
             data = stream.read(MAX_BYTES + 1)
         except OSError as error:

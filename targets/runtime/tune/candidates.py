@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,8 +12,9 @@ from targets.runtime.tune.search import Stage
 
 MAX_TOKENS: Final = (256, 512, 1024, 2048)
 RUN_TOKENS: Final = (0, 8, 16, 32, 64)
-STEPS: Final = (16, 8, 4)
+STEPS: Final = (16, 4)
 
+_ALONE_STEP: Final = 8
 _MOST_SHAPES: Final = 16
 _MEMORY_SHARE: Final = 40
 _FULL_BATCH: Final = 64
@@ -91,7 +92,7 @@ def _shape_options(at: RunSettings, room: Room) -> list[RunSettings]:
 
 
 def _stream_options(at: RunSettings, threads: int) -> list[RunSettings]:
-    counts = sorted({2, threads // 2, threads} - {0, 1})
+    counts = sorted({1, 2, threads // 2, threads} - {0, at.streams})
     return [replace(at, streams=count) for count in counts if count <= min(threads, MAX_STREAMS)]
 
 
@@ -103,7 +104,7 @@ def _batch_options(at: RunSettings, room: Room) -> list[RunSettings]:
     ]
     alone = replace(at, max_batch=1)
     if room.backend == "openvino":
-        alone = replace(alone, shapes=multiples(STEPS[1], room.lengths, room.shapes))
+        alone = replace(alone, shapes=multiples(_ALONE_STEP, room.lengths, room.shapes))
     return [*(size for size in sizes if size.max_tokens != at.max_tokens), alone]
 
 
@@ -111,17 +112,3 @@ def _grouping_options(at: RunSettings) -> list[RunSettings]:
     if at.max_batch == 1:
         return [at]
     return [at, *(replace(at, run_tokens=tokens) for tokens in RUN_TOKENS if tokens != at.run_tokens)]
-
-
-Describe = Callable[[RunSettings], str]
-
-
-def describe(settings: RunSettings) -> str:
-    """Settings in one line, for people."""
-    shapes = settings.shapes
-    many = "dynamic" if not shapes.lengths else f"{len(shapes.lengths)} lengths to {shapes.lengths[-1]}"
-    threads = str(settings.threads) if settings.threads else "all"
-    return (
-        f"threads {threads}, streams {settings.streams}, batch {settings.max_batch}, "
-        f"tokens {settings.max_tokens}, grouping {settings.run_tokens}, shapes {many}"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from targets.bundle.strict_json import parse_json
 from targets.errors import IntegrityError, UsageError
@@ -31,9 +31,9 @@ Fail = Callable[[str], IntegrityError]
 
 AGAIN: Final = "measure again with `bertc tune`, or delete the record with `bertc tune --remove`"
 
-_OUTCOMES: Final[tuple[Outcome, ...]] = ("reference", "won", "lost", "dropped", "failed")
-_SOURCES: Final[tuple[Source, ...]] = ("file", "synthetic")
-_WHENS: Final[tuple[When, ...]] = ("lazy", "ahead")
+_OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+_SOURCES: Final[tuple[Source, ...]] = get_args(Source)
+_WHENS: Final[tuple[When, ...]] = get_args(When)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[a-z0-9_]{1,32}")
 _VERSION: Final = re.compile(r"[A-Za-z0-9.+_-]{1,64}")
@@ -123,6 +123,7 @@ def _settings(fields: Fields, fail: Fail) -> RunSettings:
                 lengths=_lengths(shapes.items("lengths"), fail),
                 when=shapes.choice("when", _WHENS),
                 kept=shapes.integer("kept", 1, MAX_SHAPES),
+                memory_mb=shapes.integer("memory_mb"),
             ),
         )
     except UsageError as error:

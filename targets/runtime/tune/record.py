@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from targets.bundle.strict_json import canonical_json
 from targets.runtime.settings import Objective, RunSettings
 
-Outcome = Literal["reference", "won", "lost", "dropped", "failed"]
+Outcome = Literal["reference", "won", "lost", "dropped", "undecided", "failed"]
 Source = Literal["file", "synthetic"]
 
 FORMAT: Final = "bertc-tuning"
@@ -38,7 +38,15 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate of one stage. `figures` are against the stage's reference; None if it did not run."""
+    """One candidate of one stage.
+
+    Attributes:
+        stage: in which it was tried.
+        settings: what was tried.
+        outcome: "dropped" is slow after a few rounds, "lost" not faster beyond doubt after many,
+            "undecided" out of time before that, "failed" not able to run.
+        figures: against the stage's reference; None if it did not run.
+    """
 
     stage: str
     settings: RunSettings

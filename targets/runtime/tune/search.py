@@ -21,6 +21,7 @@ MAX_ROUNDS: Final = 60
 MAX_OPEN: Final = 6
 
 _SCREEN: Final = 4
+_OVERTIME: Final = 1.25
 _FINALISTS: Final = 3
 
 
@@ -75,7 +76,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The settings to run with, everything that was measured, and the last word: them against the default."""
+    """What a search came to.
+
+    Attributes:
+        settings: to run with.
+        measured: everything, in order.
+        final: the settings against the default, timed anew; the default itself if it stays.
+        default_seconds: of a round with the default, timed together with `final`.
+    """
 
     settings: RunSettings
     measured: tuple[Measured, ...]
@@ -90,8 +98,7 @@ class Search:
     Args:
         open: opens a candidate, warmed up.
         clock: seconds, ascending.
-        seconds: how long to search, opening included; a heat that has begun ends with `MIN_ROUNDS`, but not
-            later than half as long again.
+        seconds: how long to search, opening included. The last comparison may take a quarter more.
         seed: of the order within rounds and of the bootstrap.
         progress: called with what is being done.
     """
@@ -113,27 +120,30 @@ class Search:
             BertcError: the default itself cannot be run.
         """
         begin = self.clock()
-        share = self.seconds / (len(stages) + 1)
-        hard = begin + 1.5 * self.seconds
+        end, hard = begin + self.seconds, begin + _OVERTIME * self.seconds
         best, measured = default, []
         try:
-            for number, stage in enumerate(stages, start=1):
+            for number, stage in enumerate(stages):
                 options = list(dict.fromkeys(stage.options(best)))
-                if len(options) < 2:
+                now = self.clock()
+                if len(options) < 2 or now >= end:
                     continue
-                found = self._stage(stage.name, options, Limits(begin + share * number, hard))
+                soft = now + (end - now) / (len(stages) + 1 - number)
+                found = self._stage(stage.name, options, Limits(soft, end))
                 measured += found
                 won = next((each.settings for each in found if each.outcome == "won"), options[0])
                 best = stage.settle(best, won)
-            return self._last(default, best, measured, Limits(begin + self.seconds, hard))
+            return self._last(default, best, measured, Limits(end, hard))
         finally:
             self._keep(())
 
     def _last(
         self, default: RunSettings, best: RunSettings, measured: list[Measured], limits: Limits
     ) -> Found:
-        options = list(dict.fromkeys((default, best)))
-        found = self._stage("final", options, limits)
+        known = [each for each in measured if each.settings == default and each.outcome == "reference"]
+        if best == default and known:
+            return Found(default, tuple(measured), known[-1], known[-1].seconds)
+        found = self._stage("final", list(dict.fromkeys((default, best))), limits)
         winner = next((each for each in found if each.outcome == "won"), found[0])
         return Found(winner.settings, (*measured, *found), winner, found[0].seconds)
 
@@ -237,10 +247,12 @@ def _measured(
     if option not in times:
         return Measured(stage, option, "failed")
     rows = times[option]
-    outcome: Outcome = "lost" if len(rows) == len(times[reference]) else "dropped"
-    if option == won and option != reference:
-        outcome = "won"
-    elif option == reference:
+    outcome: Outcome = "lost" if len(rows) >= MIN_ROUNDS else "undecided"
+    if option == reference:
         outcome = "reference"
+    elif option == won:
+        outcome = "won"
+    elif len(rows) < len(times[reference]):
+        outcome = "dropped"
     against = ratio(rows, times[reference], seed=seed)
     return Measured(stage, option, outcome, typical(rows), against, len(rows))

@@ -82,18 +82,18 @@ def test_the_squared_error_decides_and_then_the_agreement() -> None:
 
 def test_options_that_mean_nothing_are_refused() -> None:
     assert compare_peers._seeds("2,0,2") == (2, 0)
-    assert compare_peers._interpreters(["nncf=/x/python"]) == {"nncf": "/x/python"}
+    assert compare_peers.interpreters(["nncf=/x/python"]) == {"nncf": "/x/python"}
     for text in ("", "0,a", "-1"):
         with pytest.raises(UsageError, match="--seeds"):
             compare_peers._seeds(text)
     for pair in ("nncf", "nncf=", "other=/x/python"):
         with pytest.raises(UsageError, match="--peer-python"):
-            compare_peers._interpreters([pair])
+            compare_peers.interpreters([pair])
 
 
 def test_the_command_names_files_and_no_folders() -> None:
-    command = compare_peers._command(
-        ["--model", "/a/b/minilm", "--peer-python", "nncf=/x/bin/python", "--rounds=9"]
+    command = compare_peers.command_line(
+        "tools.compare_peers", ["--model", "/a/b/minilm", "--peer-python", "nncf=/x/bin/python", "--rounds=9"]
     )
     assert command == "python -m tools.compare_peers --model minilm --peer-python nncf=python --rounds=9"
 

@@ -1,0 +1,1 @@
+"""How fast a checkpoint's bundles answer beside what other quantizers make of it."""
