@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from targets.cli.bench_profile import print_profile
 from targets.cli.options import bundle_options, print_json, print_text, threads_option
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--shape", "shapes", multiple=True, metavar="BxL", help="Batch and tokens, as in 8x128.")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="Time spent on each shape.")
 @click.option("--iterations", type=click.IntRange(min=1), help="Runs of each shape, instead of --seconds.")
+@click.option("--profile", "profiled", is_flag=True, help="Also what each kind of operator takes.")
 @threads_option
 def bench_command(
     bundle: Path,
@@ -27,11 +29,13 @@ def bench_command(
     shapes: tuple[str, ...],
     seconds: float,
     iterations: int | None,
+    profiled: bool,
     threads: int | None,
 ) -> None:
     """Measure latency, throughput, load time and memory on this machine.
 
-    Without --shape: 1x32, 1x128 and 8x128, no longer than the model reads.
+    Without --shape: 1x32, 1x128 and 8x128, no longer than the model reads. With --profile, the runtime times
+    its own operators, and the INT8 products are compared with the fastest that this machine computes.
     """
     from targets.bundle.reader import Bundle
     from targets.runtime.bench import bench, parse_shape
@@ -43,6 +47,7 @@ def bench_command(
         seconds=seconds,
         iterations=iterations,
         threads=threads,
+        profiled=profiled,
         progress=None if as_json or not sys.stderr.isatty() else _progress,
     )
     if as_json:
@@ -60,4 +65,6 @@ def _print_bench(report: BenchReport) -> None:
     for row in report.shapes:
         shape = f"{row.batch}x{row.length}"
         print_text(f"{shape:>9} {row.p50_ms:9.2f} {row.p95_ms:9.2f} {row.p99_ms:9.2f} {row.texts_per_s:9.1f}")
+    for found in report.profile or ():
+        print_profile(found)
     print_text(f"load {report.load_s:.3f} s, first run {report.first_run_s:.3f} s, {report.rss_mb:.0f} MiB")

@@ -6,7 +6,7 @@ import re
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array
+from targets.runtime.profile.record import ShapeProfile
+from targets.runtime.profile.run import profile
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
@@ -49,6 +51,7 @@ class BenchReport:
         first_run_s: seconds of the first run.
         rss_mb: the largest memory of the process so far, in MiB.
         energy_j: joules, where they can be measured.
+        profile: one for each shape, where it was asked for.
     """
 
     shapes: tuple[ShapeTiming, ...]
@@ -56,10 +59,15 @@ class BenchReport:
     first_run_s: float
     rss_mb: float
     energy_j: float | None = None
+    profile: tuple[ShapeProfile, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
-        return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
+        found = {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
+        del found["profile"]
+        if self.profile is not None:
+            found["profile"] = [each.to_dict() for each in self.profile]
+        return found
 
 
 def bench(
@@ -69,6 +77,7 @@ def bench(
     seconds: float = 2.0,
     iterations: int | None = None,
     threads: int | None = None,
+    profiled: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchReport:
     """Times a bundle on random token ids, nothing padded.
@@ -79,6 +88,7 @@ def bench(
         seconds: time spent on each shape.
         iterations: runs of each shape instead; None lets `seconds` decide, 5 runs at least.
         threads: threads of one run; None or 0 for every physical core.
+        profiled: whether to profile each shape as well, after everything is timed.
         progress: called with the shapes done and their total.
 
     Raises:
@@ -102,7 +112,10 @@ def bench(
             if progress is not None:
                 progress(done, len(shapes))
         first_run_s = session.timings.first_run_s or 0.0
-    return BenchReport(tuple(timings), round(load_s, 4), round(first_run_s, 4), round(peak_rss_mb(), 1))
+    report = BenchReport(tuple(timings), round(load_s, 4), round(first_run_s, 4), round(peak_rss_mb(), 1))
+    if not profiled:
+        return report
+    return replace(report, profile=profile(bundle, shapes, seconds=seconds, threads=threads))
 
 
 def default_shapes(max_length: int) -> list[tuple[int, int]]:

@@ -62,7 +62,7 @@ class OnnxRuntimeBackend:
         source = model if isinstance(model, bytes) else str(model)
         try:
             session = ort.InferenceSession(
-                source, _session_options(threads, options), providers=["CPUExecutionProvider"]
+                source, session_options(threads, options), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise IncompatibleError(
@@ -93,7 +93,8 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-def _session_options(threads: int, options: Mapping[str, str]) -> ort.SessionOptions:
+def session_options(threads: int, options: Mapping[str, str]) -> ort.SessionOptions:
+    """A session's options, from those that `ALLOWED_OPTIONS` names."""
     result = ort.SessionOptions()
     result.intra_op_num_threads = threads
     result.inter_op_num_threads = 1

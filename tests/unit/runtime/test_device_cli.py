@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from targets.cli import DEVICE_COMMANDS, device_group
 from targets.cli.describe import describe, shown
 from targets.cli_errors import main_guard
 from targets.runtime.selftest import Tolerance, make_selftest
-from tests.support.tiny_runtime import session, table, tiny_bundle
+from tests.support.tiny_runtime import RUNTIMES, session, table, tiny_bundle
 
 ROWS = {"good": [-6.0, 6.0], "bad": [6.0, -6.0]}
 LABELS = ("negative", "positive")
@@ -244,6 +245,24 @@ def test_bench(bertc: Bertc, sentiment: Path) -> None:
     assert bertc("bench", sentiment, "--shape", "8").code == 2
     assert bertc("bench", sentiment, "--shape", "1x100").code == 2
     assert bertc("bench", sentiment, "--seconds", "0").code == 2
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_bench_with_a_profile(bertc: Bertc, tmp_path: Path, runtime: str) -> None:
+    path = tiny_bundle(tmp_path / "b", runtime, "text-classification", table(2, ROWS), LABELS).path
+    options = ("--iterations", 5, "--seconds", 0.05, "--shape", "1x8", "--shape", "2x16", "--profile")
+    found = bertc("bench", path, "--json", *options).json
+    schema = json.loads((ROOT / "docs" / "schemas" / "bench.schema.json").read_bytes())
+    jsonschema.validate(found, schema)
+    assert [(each["batch"], each["length"]) for each in found["profile"]] == [(1, 8), (2, 16)]
+    for each in found["profile"]:
+        assert each["roofline"] is None
+        spent = sum(kind["ms"] for kind in each["kinds"])
+        assert each["outside_ms"] == pytest.approx(max(0.0, each["observed_ms"] - spent), abs=1e-3)
+        assert all(kind["count"] > 0 for kind in each["kinds"])
+    told = bertc("bench", path, *options).out
+    assert "outside of operators" in told
+    assert "2x16: " in told
 
 
 def test_targets(bertc: Bertc) -> None:
