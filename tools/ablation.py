@@ -167,7 +167,7 @@ class Study:
         with clock.stage("tracing"):
             loaded = load(model)
             self._checkpoint, self._graph, self._encoder = loaded.checkpoint, loaded.model, loaded.encoder
-            PassManager(encoder_passes()).run(self._graph)
+            PassManager(encoder_passes(fuse_qkv=False)).run(self._graph)
         task, config = self._checkpoint.task, self._checkpoint.task_config
         self._evaluator = make_evaluator(
             open_dataset(evaluation, task), task, config, self._encoder, limit=samples

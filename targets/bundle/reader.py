@@ -155,6 +155,7 @@ class Bundle:
         *,
         settings: RunSettings | None = None,
         objective: Objective = "latency",
+        cache: bool = False,
     ) -> Session:
         """Load the model for inference.
 
@@ -162,13 +163,15 @@ class Bundle:
             threads: CPU threads; None for those of the settings, 0 for every physical core.
             settings: how to run; None for what `bertc tune` found best on this machine, or else the default.
             objective: which of its findings: "latency" of one text, or "throughput" of many.
+            cache: whether OpenVINO keeps what it compiles in the user's cache folder and starts sooner the
+                next time. That file is read by native code: only where nobody else can write there.
 
         Raises:
             BertcError: as for `check_device` and `read`.
         """
         from targets.runtime.session import Session
 
-        return Session.from_bundle(self, threads=threads, settings=settings, objective=objective)
+        return Session.from_bundle(self, threads=threads, settings=settings, objective=objective, cache=cache)
 
 
 def _folder(path: Path) -> Path:

@@ -43,12 +43,13 @@ class Loaded:
     timings: Timings
 
 
-def load(bundle: Bundle, settings: RunSettings) -> Loaded:
+def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loaded:
     """Loads a bundle's model and tokenizer from the very bytes whose hashes were compared.
 
     Args:
         bundle: an open bundle.
         settings: threads, streams and shapes.
+        cache: whether OpenVINO keeps what it compiles in the user's cache folder.
 
     Raises:
         MissingBackendError: the backend is not installed.
@@ -70,6 +71,7 @@ def load(bundle: Bundle, settings: RunSettings) -> Loaded:
         options=manifest.runtime.options,
         streams=settings.streams,
         shapes=settings.shapes.within(manifest.tokenizer.max_length),
+        cached=bundle.id if cache else None,
     )
     needs_type_ids = "token_type_ids" in backend.input_names
     encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)

@@ -86,6 +86,7 @@ class Session:
         objective: Objective = "latency",
         batch_size: int | None = None,
         check_device: bool = True,
+        cache: bool = False,
     ) -> Session:
         """Loads a bundle's model and tokenizer, every byte checked against the manifest.
 
@@ -96,6 +97,7 @@ class Session:
             objective: which of its findings: the answer to one text soon, or many texts a second.
             batch_size: as for the class.
             check_device: whether to refuse a machine that the bundle was not built for.
+            cache: as for `Bundle.session`.
 
         Raises:
             IncompatibleError: the machine or the backend's version does not fit.
@@ -110,7 +112,7 @@ class Session:
             chosen = default_settings(backend, objective, resolve_threads(threads or 0))
         if threads is not None:
             chosen = replace(chosen, threads=threads)
-        loaded = load(bundle, chosen)
+        loaded = load(bundle, chosen, cache=cache)
         return cls(
             loaded.backend,
             loaded.encoder,

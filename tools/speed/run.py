@@ -13,7 +13,7 @@ from compiler.progress import Clock
 from targets.bundle.reader import Bundle
 from targets.runtime.items import TextItem
 from targets.runtime.tune.run import TuneOptions, tune
-from tools.contestants import Source
+from tools.contestants import Source, bundle_name
 from tools.measure import Loaded, evaluator_of, load
 from tools.speed.models import HINTS, Compiled, Peer, Reshaped, Runnable, make_bundles, make_peers
 from tools.speed.peers_async import AsyncPeer
@@ -96,6 +96,7 @@ class SpeedRun:
         self._source = source
         self._plan = plan
         self._clock = clock
+        self._folder = folder
         with clock.stage("loading the checkpoint"):
             self._loaded: Loaded = load(source.model)
         self._bundles = make_bundles(source, folder / "bundles", clock.progress)
@@ -218,6 +219,10 @@ class SpeedRun:
         threads = self._source.threads
         with self._clock.stage("starting processes"):
             found = {f"bertc run, {each.name}": bundle_start(each, threads) for each in self._bundles}
+            for each in self._bundles:
+                if each.name == bundle_name("openvino"):
+                    cache = self._folder / "cache"
+                    found[f"bertc run --cache, {each.name}"] = bundle_start(each, threads, cache)
             for peer in self._peers:
                 if peer.runtime == "onnxruntime":
                     found[f"a bare script, {peer.name}"] = bare_start(peer, self._bundles[0], threads)

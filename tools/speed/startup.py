@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,11 +65,14 @@ class Start:
     memory_mb: float
 
 
-def bundle_start(bundle: Compiled, threads: int) -> Start:
-    """`bertc run` on one text."""
+def bundle_start(bundle: Compiled, threads: int, cache: Path | None = None) -> Start:
+    """`bertc run` on one text, with what it compiled before in a folder if one is given."""
     script = Path(sys.executable).parent / "bertc"
     program = [str(script)] if script.is_file() else [sys.executable, "-m", "compiler.cli"]
-    return _start([*program, "run", str(bundle.path), "--threads", str(threads), "--text", _TEXT])
+    command = [*program, "run", str(bundle.path), "--threads", str(threads), "--text", _TEXT]
+    if cache is None:
+        return _start(command)
+    return _start([*command, "--cache"], {"BERTC_CACHE_DIR": str(cache)})
 
 
 def bare_start(peer: Peer, bundle: Compiled, threads: int) -> Start:
@@ -82,14 +86,15 @@ def pipeline_start(model: str, threads: int) -> Start:
     return _start([sys.executable, "-c", _PIPELINE, model, str(threads), _TEXT])
 
 
-def _start(command: Sequence[str]) -> Start:
-    found = [_once(command) for _ in range(_RUNS + 1)][1:]
+def _start(command: Sequence[str], variables: Mapping[str, str] | None = None) -> Start:
+    found = [_once(command, variables) for _ in range(_RUNS + 1)][1:]
     return Start(statistics.median(one[0] for one in found), statistics.median(one[1] for one in found))
 
 
-def _once(command: Sequence[str]) -> tuple[float, float]:
+def _once(command: Sequence[str], variables: Mapping[str, str] | None = None) -> tuple[float, float]:
     launcher = [sys.executable, "-S", "-c", _LAUNCHER, *command]
-    done = subprocess.run(launcher, capture_output=True, text=True, errors="replace", check=False)
+    env = {**os.environ, **(variables or {})}
+    done = subprocess.run(launcher, capture_output=True, text=True, errors="replace", check=False, env=env)
     if done.returncode != 0:
         raise InternalError(f"{command[0]} failed: {done.stderr.strip()[-300:]}", "run it by hand")
     seconds, kilobytes = done.stdout.split()

@@ -25,6 +25,7 @@ def open_backend(
     options: Mapping[str, str] = _NO_OPTIONS,
     streams: int = 1,
     shapes: ShapePolicy = DYNAMIC,
+    cached: str | None = None,
 ) -> Backend:
     """Loads a model from bytes that the caller has already checked.
 
@@ -36,6 +37,8 @@ def open_backend(
         options: session options, each on the runtime's allow-list.
         streams: runs that are computed side by side, at most one a thread.
         shapes: the shapes that are compiled for themselves, where the runtime gains by it.
+        cached: id of the bundle whose compiled model OpenVINO keeps in the user's cache folder; None to keep
+            nothing.
 
     Raises:
         MissingBackendError: the runtime is not installed.
@@ -43,7 +46,7 @@ def open_backend(
         UnsupportedError: an option that is not allowed, or a model that reaches outside its own bytes.
         UsageError: an unknown runtime.
     """
-    return _open(runtime, model, weights, threads, options, streams, shapes)
+    return _open(runtime, model, weights, threads, options, streams, shapes, cached)
 
 
 def open_backend_from_path(
@@ -74,6 +77,7 @@ def _open(
     options: Mapping[str, str],
     streams: int = 1,
     shapes: ShapePolicy = DYNAMIC,
+    cached: str | None = None,
 ) -> Backend:
     if threads < 0:
         raise UsageError(f"threads cannot be {threads}", "give 0 for all cores, or a positive number")
@@ -88,7 +92,9 @@ def _open(
         require_package("openvino")
         from targets.runtime.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(model, weights, threads=count, options=options, streams=streams, shapes=shapes)
+        return OpenVinoBackend(
+            model, weights, threads=count, options=options, streams=streams, shapes=shapes, cached=cached
+        )
     raise UsageError(f"there is no runtime {runtime!r}", "use onnxruntime or openvino")
 
 

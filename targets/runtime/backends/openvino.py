@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import openvino as ov
 
 from targets.errors import IncompatibleError, InternalError
 from targets.runtime.backends.base import OUTPUT_NAMES, Array, check_options, closed_error
+from targets.runtime.backends.openvino_cache import cache_file, read_cached, write_cached
 from targets.runtime.backends.openvino_shapes import Requests, ShapeModels
 from targets.runtime.settings import DYNAMIC, ShapePolicy
 
@@ -47,6 +50,7 @@ class OpenVinoBackend:
         options: each on `ALLOWED_OPTIONS`; they override the latency hint and float32.
         streams: runs computed side by side.
         shapes: the shapes compiled for themselves; none with more than one stream, which they would halt.
+        cached: the bundle whose compiled model is kept in the user's cache folder; None to keep nothing.
 
     Raises:
         IncompatibleError: this OpenVINO cannot load the model.
@@ -64,6 +68,7 @@ class OpenVinoBackend:
         options: Mapping[str, str],
         streams: int = 1,
         shapes: ShapePolicy = DYNAMIC,
+        cached: str | None = None,
     ) -> None:
         """Loads and compiles the model."""
         check_options(self.name, options, ALLOWED_OPTIONS)
@@ -73,8 +78,7 @@ class OpenVinoBackend:
         self.version: str = ov.__version__.split("-", 1)[0]
         try:
             core = ov.Core()
-            network = _read(core, model, weights)
-            compiled = core.compile_model(network, "CPU", properties)
+            compiled = _compiled(core, model, weights, properties, cached)
         except Exception as error:  # OpenVINO raises plain RuntimeError, and its bindings several others
             raise IncompatibleError(
                 f"openvino {self.version} cannot load the model: {_reason(error)}",
@@ -86,7 +90,7 @@ class OpenVinoBackend:
         self.output_names: tuple[str, ...] = tuple(self._outputs)
         size = len(weights) if weights is not None else 0
         wanted = shapes if streams == 1 else DYNAMIC
-        self._shapes = ShapeModels(core, network, properties, wanted, size)
+        self._shapes = ShapeModels(core, lambda: _read(core, model, weights), properties, wanted, size)
         if wanted.when == "ahead":
             self._shapes.prepare(wanted.lengths)
 
@@ -124,6 +128,28 @@ class OpenVinoBackend:
         """Releases the model."""
         self._requests = None
         self._shapes.close()
+
+
+def _compiled(
+    core: Any, model: bytes | Path, weights: bytes | None, properties: Mapping[str, str], cached: str | None
+) -> Any:
+    if cached is None:
+        return core.compile_model(_read(core, model, weights), "CPU", properties)
+    path = cache_file(cached, ov.__version__, properties)
+    blob = read_cached(path)
+    if blob is not None:
+        # What OpenVINO refuses is another version's, or damaged.
+        with contextlib.suppress(RuntimeError):
+            return core.import_model(blob, "CPU", properties)
+    compiled = core.compile_model(_read(core, model, weights), "CPU", properties)
+    write_cached(path, _exported(compiled))
+    return compiled
+
+
+def _exported(compiled: Any) -> bytes:
+    stream = io.BytesIO()
+    compiled.export_model(stream)
+    return stream.getvalue()
 
 
 def _read(core: Any, model: bytes | Path, weights: bytes | None) -> Any:

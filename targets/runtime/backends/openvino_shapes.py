@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import MappingProxyType
@@ -76,7 +76,7 @@ class ShapeModels:
 
     Args:
         core: OpenVINO.
-        network: the model of dynamic shape, which is not changed.
+        read: gives the model of dynamic shape; called when a length is compiled for the first time.
         properties: of compiling.
         policy: the lengths, and how many models are kept.
         weight_bytes: of the weights' file, for the bound on memory; 0 where it is not known.
@@ -85,13 +85,14 @@ class ShapeModels:
     def __init__(
         self,
         core: Any,
-        network: Any,
+        read: Callable[[], Any],
         properties: Mapping[str, str],
         policy: ShapePolicy,
         weight_bytes: int,
     ) -> None:
         self._core = core
-        self._network = network if policy.lengths else None
+        self._read: Callable[[], Any] | None = read if policy.lengths else None
+        self._network: Any = None
         self._properties = dict(properties)
         self._policy = policy
         each = _MEMORY * weight_bytes / (1 << 20)
@@ -139,8 +140,8 @@ class ShapeModels:
     def close(self) -> None:
         """Releases the models; one that is being compiled is dropped when it is done."""
         with self._lock:
-            self._network = None
-            self._models.clear()
+            self._read = None
+            self._models = {}
 
     def _count(self, length: int) -> None:
         self._asked[length] += 1
@@ -165,15 +166,17 @@ class ShapeModels:
 
     def _compile(self, length: int, protected: Sequence[int] = ()) -> None:
         with self._compiling:
-            network = self._network
-            if network is None or length in self._models:
+            read = self._read
+            if read is None or length in self._models:
                 return
             start = time.perf_counter()
-            fixed = network.clone()
+            if self._network is None:
+                self._network = read()
+            fixed = self._network.clone()
             fixed.reshape({port.get_any_name(): [1, length] for port in fixed.inputs})
             requests = Requests(self._core.compile_model(fixed, "CPU", self._properties))
             with self._lock:
-                if self._network is None:
+                if self._read is None:
                     return
                 self._make_room(protected)
                 self._models = {**self._models, length: requests}
