@@ -162,7 +162,7 @@ def test_a_fine_tuned_checkpoint(shared_data: Path, runtime: str) -> None:
     """MiniLM on sentences: the reference is much nearer to the runtime than either is to FP32."""
     checkpoint = load_checkpoint(str(shared_data / "minilm-sst2"))
     model = trace(checkpoint).model
-    PassManager(encoder_passes()).run(model)
+    PassManager(encoder_passes(fuse_qkv=False)).run(model)
     encoder = encoder_of(checkpoint, model)
     calibration, evaluation = (
         list(text_feeds(sentences(shared_data / "sst2" / file, count), encoder).feeds)
@@ -176,14 +176,15 @@ def test_a_fine_tuned_checkpoint(shared_data: Path, runtime: str) -> None:
         for each in (False, True)
     )
     found = outputs(LOWER[runtime](quantized.model, quantized.plan, "int8"), evaluation)
+    # A value that rounds the other way early in the encoder moves one text in fifty as far as quantizing does.
     near, far, lost = (
-        float(np.sqrt(np.square(errors(one, other, evaluation)).mean()))
+        float(np.median(errors(one, other, evaluation)))
         for one, other in ((found, exact), (exact, floats), (saturated, exact))
     )
-    assert near < 0.5 * far
-    assert lost > near
+    assert near < 0.25 * far
+    assert lost > 4 * near
     if runtime == "onnxruntime":
-        assert np.median(errors(found, exact, evaluation)) < ROUNDING
+        assert near < ROUNDING
 
 
 def sentences(path: Path, count: int) -> list[TextItem]:
