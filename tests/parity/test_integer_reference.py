@@ -176,7 +176,7 @@ def test_a_fine_tuned_checkpoint(shared_data: Path, runtime: str) -> None:
         for each in (False, True)
     )
     found = outputs(LOWER[runtime](quantized.model, quantized.plan, "int8"), evaluation)
-    # A value that rounds the other way early in the encoder moves one text in fifty as far as quantizing does.
+    # A value that rounds the other way early on moves one text in fifty as far as quantizing does.
     near, far, lost = (
         float(np.median(errors(one, other, evaluation)))
         for one, other in ((found, exact), (exact, floats), (saturated, exact))
