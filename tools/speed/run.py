@@ -108,12 +108,13 @@ class SpeedRun:
     def run(self) -> Speed:
         """Fixed shapes, the stream of the evaluation texts, the same in bulk, and the start of processes."""
         texts = list(evaluator_of(self._source, self._loaded).items)
+        starts = self._starts()
         with self._clock.stage("measuring the roofline"):
             rate = measured_rate(self._source.threads)
         shapes = self._shapes(SHAPES)
         stream, first, prepared = self._stream(texts)
         bulk = self._bulk(texts)
-        return Speed((*shapes, stream, bulk), rate, len(texts), first, prepared, self._starts())
+        return Speed((*shapes, stream, bulk), rate, len(texts), first, prepared, starts)
 
     def shapes_only(self, shapes: Sequence[tuple[int, int]]) -> Speed:
         """Fixed shapes alone."""
