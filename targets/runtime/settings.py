@@ -111,7 +111,7 @@ def default_settings(backend: str, objective: Objective, threads: int) -> RunSet
     """The settings of a bundle that was not tuned.
 
     Many texts go through OpenVINO in streams of one thread each, up to 8, which share the weights: no thread
-    then waits for another. On onnxruntime that measured no faster.
+    then waits for another. On onnxruntime it is left to tuning: from no gain to a seventh was measured.
 
     Args:
         backend: the runtime's name.
