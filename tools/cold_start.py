@@ -23,8 +23,13 @@ def cold_start(path: Path, threads: int) -> float:
     Raises:
         InternalError: the command failed.
     """
-    command = [*_program(), "run", str(path), "--threads", str(threads), *_texts(Bundle.open(path))]
+    command = run_command(path, threads)
     return statistics.median([_first_line(command) for _ in range(_RUNS + 1)][1:])
+
+
+def run_command(path: Path, threads: int) -> list[str]:
+    """`bertc run` on one text that the bundle's task can answer."""
+    return [*_program(), "run", str(path), "--threads", str(threads), *_texts(Bundle.open(path))]
 
 
 def _program() -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from targets.errors import InternalError
+from tools.cold_start import run_command
 from tools.speed.models import Compiled, Peer
 
 _RUNS: Final = 5
@@ -67,9 +68,7 @@ class Start:
 
 def bundle_start(bundle: Compiled, threads: int, cache: Path | None = None) -> Start:
     """`bertc run` on one text, with what it compiled before in a folder if one is given."""
-    script = Path(sys.executable).parent / "bertc"
-    program = [str(script)] if script.is_file() else [sys.executable, "-m", "compiler.cli"]
-    command = [*program, "run", str(bundle.path), "--threads", str(threads), "--text", _TEXT]
+    command = run_command(bundle.path, threads)
     if cache is None:
         return _start(command)
     return _start([*command, "--cache"], {"BERTC_CACHE_DIR": str(cache)})
