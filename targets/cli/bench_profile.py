@@ -18,8 +18,8 @@ def print_profile(found: ShapeProfile) -> None:
     width = max([len(each.kind) for each in found.kinds] + [len("outside of operators")])
     print_text(f"{'operator':<{width}} {'count':>6} {'ms':>9} {'share':>7}")
     for each in found.kinds:
-        print_text(f"{each.kind:<{width}} {each.count:6d} {each.ms:9.3f} {each.ms / found.observed_ms:7.1%}")
-    share = found.outside_ms / found.observed_ms
+        print_text(f"{each.kind:<{width}} {each.count:6d} {each.ms:9.3f} {found.share(each.ms):7.1%}")
+    share = found.share(found.outside_ms)
     print_text(f"{'outside of operators':<{width}} {'':>6} {found.outside_ms:9.3f} {share:7.1%}")
     if found.roofline is not None:
         _print_roofline(found, found.roofline)

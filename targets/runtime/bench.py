@@ -115,7 +115,8 @@ def bench(
     report = BenchReport(tuple(timings), round(load_s, 4), round(first_run_s, 4), round(peak_rss_mb(), 1))
     if not profiled:
         return report
-    return replace(report, profile=profile(bundle, shapes, seconds=seconds, threads=threads))
+    found = profile(bundle, shapes, seconds=seconds, iterations=iterations, threads=threads)
+    return replace(report, profile=found)
 
 
 def default_shapes(max_length: int) -> list[tuple[int, int]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +15,15 @@ import onnxruntime as ort
 from targets.runtime.backends.base import Array
 from targets.runtime.backends.onnxruntime import session_options
 from targets.runtime.profile.record import Node
+from targets.runtime.profile.timing import WARMUP, middle, repeat, warm_up
 from targets.runtime.profile.tiny_onnx import int8_product
 
 _INT8_PRODUCTS: Final = frozenset(
     {"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "MatMulInteger"}
 )
 _INT8_OTHERS: Final = frozenset({"QAttention", "QLinearAdd", "QLinearSoftmax"})
-_LEAST_RUNS: Final = 5
-_MOST_RUNS: Final = 400
-_WARMUP: Final = 3
+# A trace of one run is about a hundred KiB of JSON.
+_MOST_RUNS: Final = 200
 
 
 class OnnxRuntimeProfiler:
@@ -41,22 +40,29 @@ class OnnxRuntimeProfiler:
         self._threads = threads
         self._options = dict(options)
 
-    def nodes(self, feeds: Mapping[str, Array], seconds: float) -> tuple[list[Node], float]:
-        """The operators, and the median seconds of a run while they are timed."""
-        return _traced(self._model, feeds, seconds, self._threads, self._options)
+    def nodes(
+        self, feeds: Mapping[str, Array], seconds: float, iterations: int | None = None
+    ) -> tuple[list[Node], float]:
+        """See `targets.runtime.profile.run.Profiler.nodes`; 200 runs at most, for the trace is read back."""
+        return _traced(self._model, feeds, seconds, iterations, self._threads, self._options)
 
     def rate(self, rows: int, width_in: int, width_out: int, seconds: float) -> float:
-        """Multiply-adds a second of one INT8 product, [rows, width_in] by [width_in, width_out]."""
+        """See `targets.runtime.profile.run.Profiler.rate`."""
         rng = np.random.default_rng(0)
         model = int8_product(rows, rng.integers(-127, 128, (width_in, width_out), dtype=np.int8))
         feeds = {"input": rng.integers(0, 256, (rows, width_in), dtype=np.uint8)}
-        found, _ = _traced(model, feeds, seconds, self._threads, {})
-        spent = sum(node.seconds for node in found if node.kind.startswith("MatMulInteger"))
-        return rows * width_in * width_out / max(spent, 1e-9)
+        found, _ = _traced(model, feeds, seconds, None, self._threads, {})
+        took = sum(node.seconds for node in found if node.macs)
+        return sum(node.macs for node in found) / took if took > 0 else 0.0
 
 
 def _traced(
-    model: bytes, feeds: Mapping[str, Array], seconds: float, threads: int, options: Mapping[str, str]
+    model: bytes,
+    feeds: Mapping[str, Array],
+    seconds: float,
+    iterations: int | None,
+    threads: int,
+    options: Mapping[str, str],
 ) -> tuple[list[Node], float]:
     with tempfile.TemporaryDirectory(prefix="bertc-profile-") as folder:
         chosen = session_options(threads, options)
@@ -64,30 +70,38 @@ def _traced(
         chosen.profile_file_prefix = str(Path(folder) / "trace")
         session = ort.InferenceSession(model, chosen, providers=["CPUExecutionProvider"])
         own = {item.name: feeds[item.name] for item in session.get_inputs()}
-        times: list[float] = []
-        begin = time.perf_counter()
-        while len(times) < _LEAST_RUNS + _WARMUP or (
-            len(times) < _MOST_RUNS and time.perf_counter() - begin < seconds
-        ):
-            start = time.perf_counter()
-            session.run(None, own)
-            times.append(time.perf_counter() - start)
+        warm_up(lambda: session.run(None, own))
+        times = repeat(lambda: session.run(None, own), seconds, iterations, most=_MOST_RUNS)
         events = json.loads(Path(session.end_profiling()).read_bytes())
-    return _nodes(events), float(np.median(times[_WARMUP:]))
+    kept = middle(times)
+    observed = sum(times[place] for place in kept) / len(kept)
+    return nodes_of(events, [WARMUP + place for place in kept], WARMUP + len(times)), observed
 
 
-def _nodes(events: list[dict[str, Any]]) -> list[Node]:
-    """Each operator's median over the runs; an operator is told by its place in the model."""
+def nodes_of(events: Sequence[Mapping[str, Any]], kept: Sequence[int], runs: int) -> list[Node]:
+    """The operators of a trace, each with its mean over the runs that are kept.
+
+    Args:
+        events: of the trace, in the order of time.
+        kept: the places of runs.
+        runs: all runs in the trace.
+
+    An operator is told by its place in the model. One inside a branch or a loop does not run once in each
+    run: it has its share of all of them.
+    """
     durations: dict[tuple[str, str], list[float]] = defaultdict(list)
-    arguments: dict[tuple[str, str], dict[str, Any]] = {}
+    arguments: dict[tuple[str, str], Mapping[str, Any]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             key = (event["args"]["node_index"], event["name"])
             durations[key].append(1e-6 * event["dur"])
             arguments[key] = event["args"]
-    return [
-        _node(arguments[key], float(np.median(each[_WARMUP:] or each))) for key, each in durations.items()
-    ]
+    found = []
+    for key, each in durations.items():
+        once = len(each) == runs
+        mean = sum(each[place] for place in kept) / len(kept) if once else sum(each) / runs
+        found.append(_node(arguments[key], mean))
+    return found
 
 
 def _node(arguments: Mapping[str, Any], seconds: float) -> Node:

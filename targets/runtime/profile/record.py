@@ -14,8 +14,8 @@ class Node:
 
     Attributes:
         kind: its operator, with INT8 behind it where it computes on 8-bit integers.
-        seconds: of one run, on average.
-        macs: multiply-adds of a product with weights; 0 for anything else.
+        seconds: of a typical run, see `targets.runtime.profile.timing.typical`.
+        macs: multiply-adds of an INT8 product with weights; 0 for anything else.
         widths: of that product, inputs and outputs; (0, 0) for anything else.
     """
 
@@ -36,14 +36,14 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """The products with weights against this machine; rates in multiply-adds a second.
+    """The INT8 products with weights against this machine; rates in multiply-adds a second.
 
     Attributes:
         macs: multiply-adds of one run.
         ms: milliseconds of one run that they take.
         reached: their rate.
         same_rows: of one product with as many rows, as wide as the widest of the model, by itself.
-        best: the highest of a few large products.
+        best: the highest rate of any one product in the same profile, large ones among them.
         least_ms: what they would take at the best rate.
     """
 
@@ -62,10 +62,11 @@ class ShapeProfile:
     Attributes:
         batch: texts.
         length: tokens.
-        wall_ms: median of a run that nothing observes.
-        observed_ms: median of a run while its operators are timed.
+        wall_ms: a typical run that nothing observes.
+        observed_ms: a typical run while its operators are timed; on OpenVINO of a model compiled for just
+            this shape. The shares are of this.
         kinds: the most expensive first.
-        roofline: None for a model without INT8 products.
+        roofline: None for a model without INT8 products, or a runtime without a kernel for them.
     """
 
     batch: int
@@ -80,9 +81,18 @@ class ShapeProfile:
         """What an observed run takes beside its operators: calling, copying, and timing them."""
         return max(0.0, self.observed_ms - sum(each.ms for each in self.kinds))
 
+    def share(self, ms: float) -> float:
+        """So many milliseconds as a fraction of an observed run."""
+        return ms / self.observed_ms if self.observed_ms > 0 else 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
-        return {**asdict(self), "outside_ms": round(self.outside_ms, 4)}
+        return {
+            **asdict(self),
+            "kinds": [{**asdict(each), "share": round(self.share(each.ms), 4)} for each in self.kinds],
+            "outside_ms": round(self.outside_ms, 4),
+            "outside_share": round(self.share(self.outside_ms), 4),
+        }
 
 
 def by_kind(nodes: Iterable[Node]) -> tuple[Kind, ...]:
