@@ -17,8 +17,11 @@ from compiler.latency import fitting_shapes, full_feeds, interleave, median_ms
 from compiler.lower import onnxruntime as onnxruntime_lowering
 from compiler.lower import openvino as openvino_lowering
 from compiler.lower.artifact import Artifact
+from compiler.lower.tensorrt.lowering import lower as lower_tensorrt
+from compiler.lower.tensorrt.simulation import SimulatedBackend
 from compiler.options import CompileOptions
 from compiler.progress import Clock
+from compiler.quantize.float8 import quantize_float8
 from compiler.quantize.mixed import Choice
 from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.plan import QuantPlan
@@ -28,17 +31,22 @@ from compiler.quantize.quantizer import (
     passes_over,
     quantize_dynamic,
     quantize_static,
+    quantize_tables,
+    quantize_weights,
 )
 from compiler.texts import TextFeeds
 from targets.errors import AccuracyGateError, MissingBackendError, UnsupportedError
 from targets.runtime.backends import open_backend
 from targets.runtime.backends.base import Backend
-from targets.spec import QuantScheme, RuntimeProfile, TargetSpec
+from targets.spec import GPU_RUNTIMES, Precision, QuantScheme, RuntimeProfile, TargetSpec
 
 LOWERINGS: Final = {"onnxruntime": onnxruntime_lowering.lower, "openvino": openvino_lowering.lower}
 TIMED_SHAPES: Final = ((1, 128), (8, 128))
-Known = dict[tuple[QuantScheme, bool], Quantized]
-"""Quantized graphs by scheme, and by whether they were quantized in sequence."""
+Known = dict[tuple[Precision, QuantScheme, bool], Quantized]
+"""Quantized graphs by precision and scheme, and by whether they were quantized in sequence."""
+_PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+_BUILT_ON_DEVICE: Final = "tensorrt"
+_GPU_ONLY: Final = ("int8-weights", "fp8")
 _SECONDS: Final = 3.0
 _TURNS: Final = 15
 _LEAST_VOCABULARY: Final = 6
@@ -70,11 +78,37 @@ def choose_runtimes(target: TargetSpec, options: CompileOptions) -> tuple[Runtim
         MissingBackendError: none of them is installed.
     """
     asked = target.runtimes if options.runtime == "auto" else (target.runtime(options.runtime),)
-    found = tuple(each for each in asked if importlib.util.find_spec(each.name) is not None)
+    found = tuple(each for each in asked if _is_installed(each.name))
     if not found:
         names = " and ".join(each.name for each in asked)
-        raise MissingBackendError(f"{names} is not installed", 'run: pip install "bertc[compile]"')
+        extra = "tensorrt-rtx" if asked[0].name in GPU_RUNTIMES else "compile"
+        raise MissingBackendError(f"{names} is not installed", f'run: pip install "bertc[{extra}]"')
     return found
+
+
+def _is_installed(runtime: str) -> bool:
+    names = _PACKAGES.get(runtime, (runtime,))
+    return runtime == _BUILT_ON_DEVICE or any(importlib.util.find_spec(each) is not None for each in names)
+
+
+def precision_for(profile: RuntimeProfile, options: CompileOptions) -> Precision:
+    """What a runtime's products are computed in: INT8 is the target's own 8-bit form.
+
+    Raises:
+        UnsupportedError: a precision of GPUs on a CPU, or `auto` where nothing can be timed.
+    """
+    on_gpu = profile.name in GPU_RUNTIMES
+    if options.built in _GPU_ONLY and not on_gpu:
+        raise UnsupportedError(
+            f"{profile.name} has no {options.built} products on CPUs",
+            "use --precision int8, or a GPU's --target",
+        )
+    if options.precision == "auto" and on_gpu:
+        raise UnsupportedError(
+            "--precision auto weighs accuracy against measured time, and there is no GPU to measure on",
+            "use --precision int8, fp8, int8-weights or fp16; `bertc build` picks the faster on the device",
+        )
+    return profile.scheme.form if options.built == "int8" else options.built
 
 
 def build(
@@ -108,15 +142,18 @@ def build(
     candidates: list[Candidate] = []
     refused: list[UnsupportedError | AccuracyGateError] = []
     for profile in _richest_first(profiles):
-        quantized = _quantized(model, profile.scheme, options, texts, clock, known)
-        with clock.stage(f"lowering to {profile.name}"):
-            try:
-                artifact = LOWERINGS[profile.name](quantized.model, quantized.plan, options.built)
-            except UnsupportedError as refusal:
-                refused.append(refusal)
-                continue
         try:
-            apart = partial(_quantized, model, profile.scheme, options, texts, clock, known, sequential=False)
+            precision = precision_for(profile, options)
+            quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)
+            with clock.stage(f"lowering to {profile.name}"):
+                artifact = _lower(quantized, precision, target, profile, max_length)
+        except UnsupportedError as refusal:
+            refused.append(refusal)
+            continue
+        try:
+            apart = partial(
+                _quantized, model, precision, profile.scheme, options, texts, clock, known, sequential=False
+            )
             candidates.append(_candidate(artifact, quantized, auto, apart))
         except AccuracyGateError as refusal:
             refused.append(refusal)
@@ -125,6 +162,25 @@ def build(
     for each in refused:
         clock.progress.warn(f"{each.message}: that runtime was left out")
     return candidates if len(candidates) == 1 else _timed(candidates, options, clock, max_length)
+
+
+def _lower(
+    quantized: Quantized,
+    precision: Precision,
+    target: TargetSpec,
+    profile: RuntimeProfile,
+    max_length: int,
+) -> Artifact:
+    if profile.name in GPU_RUNTIMES:
+        return lower_tensorrt(
+            quantized.model,
+            quantized.plan,
+            precision,
+            target=target,
+            profile=profile,
+            max_length=max_length,
+        )
+    return LOWERINGS[profile.name](quantized.model, quantized.plan, precision)
 
 
 def _candidate(
@@ -143,6 +199,7 @@ def _richest_first(profiles: Sequence[RuntimeProfile]) -> list[RuntimeProfile]:
 
 def _quantized(
     model: ir.Model,
+    precision: Precision,
     scheme: QuantScheme,
     options: CompileOptions,
     texts: TextFeeds | None,
@@ -151,24 +208,33 @@ def _quantized(
     *,
     sequential: bool = True,
 ) -> Quantized:
-    if options.precision == "int8-dynamic":
+    if precision == "int8-dynamic":
         return Quantized(model, quantize_dynamic(model, scheme))
-    if options.built != "int8" or texts is None:
+    if precision == "int8-weights":
+        return Quantized(model, quantize_weights(model, scheme))
+    if precision not in ("int8", "fp8") or texts is None:
         return Quantized(model, QuantPlan())
-    for (other, mode), found in known.items():
-        if mode != sequential:
+    for (kind, other, mode), found in known.items():
+        if mode != sequential or kind != precision:
             continue
         if other == scheme:
             return found
         if _same_linears(other, scheme) and scheme.attention_products == "float":
             return Quantized(found.model, adapt(found.plan, scheme), found.smoothing)
+    if precision == "fp8":
+        with clock.stage("calibrating FP8", len(texts.feeds)) as advance:
+            tables = quantize_tables(model)
+            plan = quantize_float8(model, texts.feeds, tables, threads=options.threads, cache=ArrayCache())
+            advance(len(texts.feeds))
+        known[precision, scheme, sequential] = Quantized(model, plan)
+        return known[precision, scheme, sequential]
     settings = QuantizeOptions(
         ranges=options.ranges, smooth=options.smooth, sequential=sequential, threads=options.threads
     )
     stage = "calibrating" if sequential else "calibrating each layer by itself"
     with clock.stage(stage, passes_over(texts.feeds)) as advance:
         found = quantize_static(model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache())
-    known[scheme, sequential] = found
+    known[precision, scheme, sequential] = found
     return found
 
 
@@ -181,10 +247,18 @@ def _same_linears(one: QuantScheme, other: QuantScheme) -> bool:
 
 
 def open_artifact(artifact: Artifact, *, threads: int = 0) -> Backend:
-    """Load an artifact in its runtime, as a device would."""
+    """Load an artifact in its runtime, as a device would; one for a GPU is simulated."""
+    if artifact.engine is not None:
+        return SimulatedBackend(artifact.files[artifact.engine.variants[0].onnx], threads=threads)
     main = artifact.files[artifact.main]
     weights = next((data for path, data in artifact.files.items() if path != artifact.main), None)
     return open_backend(artifact.runtime, main, weights, threads=threads, options=artifact.options)
+
+
+def open_variants(artifact: Artifact, *, threads: int = 0) -> list[Backend]:
+    """The other forms of an artifact for a GPU, simulated."""
+    variants = () if artifact.engine is None else artifact.engine.variants[1:]
+    return [SimulatedBackend(artifact.files[each.onnx], threads=threads) for each in variants]
 
 
 def _timed(

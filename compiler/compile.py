@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,7 +12,7 @@ import onnx_ir as ir
 
 from calibration.examples import Example
 from compiler.auto_precision import AutoPrecision
-from compiler.build import LOWERINGS, Candidate, Known, build, choose_runtimes, open_artifact
+from compiler.build import LOWERINGS, Candidate, Known, build, choose_runtimes, open_artifact, open_variants
 from compiler.contents import bundle_files, golden_outputs
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
@@ -19,6 +20,7 @@ from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
 from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
 from compiler.lower.artifact import Artifact
+from compiler.lower.tensorrt.engine import with_engine
 from compiler.manifest import make_manifest
 from compiler.opened import open_data
 from compiler.options import CompileOptions, OptionFields
@@ -49,7 +51,7 @@ from targets.registry import get_target
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
-from targets.spec import TargetSpec
+from targets.spec import Evidence, TargetSpec
 
 
 def compile_model(
@@ -144,7 +146,7 @@ class _Compile:
                 source.encoder.max_length,
                 auto,
             )
-            best, validation = self._validate(candidates, source)
+            best, validation = self._validate(candidates, source, spec.evidence)
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
@@ -160,7 +162,7 @@ class _Compile:
             choose_runtimes(spec, self._options)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
-            if not here.fits(spec):
+            if not spec.gpu and not here.fits(spec):
                 raise IncompatibleError(
                     f"target {spec.id} cannot be validated on this machine ({here.cpu_model})",
                     "compile on a machine of that kind, or pass --target native",
@@ -257,14 +259,16 @@ class _Compile:
 
             return evaluator.predict(session, report)
 
-    def _validate(self, candidates: list[Candidate], source: _Source) -> tuple[Candidate, Validation]:
+    def _validate(
+        self, candidates: list[Candidate], source: _Source, evidence: Evidence
+    ) -> tuple[Candidate, Validation]:
         """The fastest candidate that passes the gate; the fastest, and its failure, if none does."""
         if source.reference is None:
             return candidates[0], not_measured("no evaluation data was given")
         outcomes: list[tuple[Candidate, Validation]] = []
         for each in candidates:
             try:
-                validation = self._measure(each, source, source.reference)
+                validation = self._measure(each, source, source.reference, evidence)
             except AccuracyGateError as error:
                 if each is candidates[-1] and not outcomes:
                     raise
@@ -275,13 +279,27 @@ class _Compile:
             outcomes.append((each, validation))
         return outcomes[0]
 
-    def _measure(self, candidate: Candidate, source: _Source, reference: _Reference) -> Validation:
+    def _measure(
+        self, candidate: Candidate, source: _Source, reference: _Reference, evidence: Evidence
+    ) -> Validation:
         artifact = candidate.artifact
+        how = "validating on" if evidence == "measured" else "simulating"
         with source.session(open_artifact(artifact, threads=self._options.threads)) as session:
-            compiled = self._predict(reference.evaluator, session, f"validating on {artifact.runtime}")
+            compiled = self._predict(reference.evaluator, session, f"{how} {artifact.runtime}")
         options = self._options
-        found = reference.evaluator.compare(reference.predictions, compiled, max_drop=options.max_drop)
+        found = reference.evaluator.compare(
+            reference.predictions, compiled, max_drop=options.max_drop, evidence=evidence
+        )
         return Gate(options.max_drop, options.min_agreement).judged(found)
+
+    def _golden(self, artifact: Artifact, source: _Source) -> bytes:
+        threads = self._options.threads
+        with ExitStack() as stack:
+            session = stack.enter_context(source.session(open_artifact(artifact, threads=threads)))
+            others = [
+                stack.enter_context(source.session(each)) for each in open_variants(artifact, threads=threads)
+            ]
+            return golden_outputs(session, others)
 
     def _package(
         self,
@@ -297,9 +315,11 @@ class _Compile:
         timings = [{"runtime": each.artifact.runtime, "p50_ms": dict(each.p50_ms)} for each in ordered]
         reference = source.reference
         stored = None if reference is None else (reference.evaluator.digest, reference.predictions)
+        if artifact.runtime == "tensorrt-rtx":
+            with self._clock.stage("building the engine"):
+                artifact = with_engine(artifact, spec.compute_capabilities)
         with self._clock.stage("packaging"):
-            with source.session(open_artifact(artifact, threads=options.threads)) as session:
-                selftest = golden_outputs(session)
+            selftest = self._golden(artifact, source)
             report = report_files(validation, timings, self._clock.seconds, stored)
             manifest = make_manifest(
                 name=options.name or source.checkpoint.name,
@@ -320,7 +340,7 @@ class _Compile:
             path=path,
             target=spec.id,
             runtime=artifact.runtime,
-            precision=options.built,
+            precision=artifact.precision,
             content_digest=bundle.manifest.content_digest,
             model_bytes=artifact.model_bytes,
             source_bytes=weight_bytes(source.graph),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from compiler.frontend.checkpoint import Checkpoint
 from compiler.lower.artifact import Artifact
 from compiler.texts import selftest_items
 from targets.bundle.schema import Role
+from targets.runtime.items import TextItem
 from targets.runtime.selftest import Tolerance, make_selftest
 from targets.runtime.session import Session
 
@@ -42,17 +43,25 @@ def bundle_files(
     return files | {f"licenses/{name}": ("license", folder / name) for name in present}
 
 
-def golden_outputs(session: Session) -> bytes:
+def golden_outputs(session: Session, others: Sequence[Session] = ()) -> bytes:
     """selftest.json: golden texts, and a tolerance that follows the size of the outputs.
 
     Args:
         session: of the very artifact that ships.
+        others: of its other forms, which the device may take: as far as they lie from it is allowed too.
     """
     items = selftest_items(session.task)
-    outputs: list[Any] = [
-        array for found in session.infer(items) for array in found.windows[0].outputs.values()
-    ]
+    outputs = _outputs(session, items)
     scale = max(float(np.abs(array).max(initial=0.0)) for array in outputs)
-    worst = max(_RELATIVE_TOLERANCE * scale, _LEAST_TOLERANCE)
+    apart = [
+        float(np.abs(one - two).max(initial=0.0))
+        for other in others
+        for one, two in zip(outputs, _outputs(other, items), strict=True)
+    ]
+    worst = max(_RELATIVE_TOLERANCE * scale, _LEAST_TOLERANCE) + max(apart, default=0.0)
     tolerance = Tolerance(max_abs=float(f"{worst:.3g}"), mean_abs=float(f"{worst / 4:.3g}"))
     return make_selftest(session, items, tolerance)
+
+
+def _outputs(session: Session, items: Sequence[TextItem]) -> list[Any]:
+    return [array for found in session.infer(items) for array in found.windows[0].outputs.values()]

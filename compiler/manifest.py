@@ -27,6 +27,7 @@ _TOOLS: Final = (
     "onnxscript",
     "onnxruntime",
     "openvino",
+    "tensorrt-rtx-cu13-bindings",
     "numpy",
 )
 _DTYPES: Final = {ir.DataType.INT64: "int64", ir.DataType.FLOAT: "float32"}
@@ -59,13 +60,13 @@ def make_manifest(
         data: names and hashes of the calibration and evaluation data.
         validation: the record of the accuracy gate.
     """
-    tested = backend_version(artifact.runtime).split("-", 1)[0]
+    tested = _tested_version(artifact)
     runtime = RuntimeSpec(
         backend=artifact.runtime,
         minimum_version=artifact.minimum_version,
         tested_version=tested,
         model=artifact.main,
-        precision=options.built,
+        precision=artifact.precision,
         options=dict(artifact.options),
     )
     return Manifest(
@@ -85,10 +86,18 @@ def make_manifest(
             "passes": [each.to_json() for each in passes],
             "data": dict(data),
         },
-        compression=_compression(artifact, quantized, options),
+        compression=_compression(artifact, quantized),
         validation=validation,
         placement=_placement(artifact, quantized, tested),
+        engine=artifact.engine,
     )
+
+
+def _tested_version(artifact: Artifact) -> str:
+    """Of the runtime here; of the oldest that reads the graph where an engine is built on the device."""
+    if artifact.runtime == "tensorrt":
+        return artifact.minimum_version
+    return backend_version(artifact.runtime).split("-", 1)[0]
 
 
 def _placement(artifact: Artifact, quantized: Quantized, tested: str) -> PlacementRecord:
@@ -106,9 +115,9 @@ def _tensor(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), dtype, tuple(dims))
 
 
-def _compression(artifact: Artifact, quantized: Quantized, options: CompileOptions) -> dict[str, Any]:
+def _compression(artifact: Artifact, quantized: Quantized) -> dict[str, Any]:
     return {
-        "precision": options.built,
+        "precision": artifact.precision,
         "quantization": quantized.plan.to_json(),
         "smoothing": {
             "sites": sum(each.alpha > 0 for each in quantized.smoothing),

@@ -46,7 +46,7 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
     """
     columns = DataOptions(options.text_column, options.text_pair_column, options.label_column)
     opened = Opened()
-    if options.built == "int8" and options.calibration_data is not None:
+    if options.calibrated and options.calibration_data is not None:
         data = open_dataset(options.calibration_data, checkpoint.task, columns)
         opened = _calibration(data, options, checkpoint, warn)
     if options.eval_data is None:

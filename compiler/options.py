@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Literal, TypedDict
 
 from targets.errors import UsageError
-from targets.spec import PRECISIONS, RUNTIMES, Precision
+from targets.spec import PRECISIONS, RUNTIMES, Precision, Runtime
 
-RuntimeChoice = Literal["auto", "onnxruntime", "openvino"]
+RuntimeChoice = Runtime | Literal["auto"]
 PrecisionChoice = Precision | Literal["auto"]
 
 PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
@@ -29,8 +29,9 @@ class CompileOptions:
     Attributes:
         targets: ids, TOML paths, or "native" for this machine.
         runtime: "auto" builds for each of the target's runtimes that is installed and keeps the faster.
-        precision: int8 needs calibration data, the others do not; auto is int8 that leaves as little in
-            float as `max_drop` and `min_agreement` allow on texts held out of the calibration data.
+        precision: int8 and fp8 need calibration data, the others do not; on GPUs without INT8 products
+            int8 is the 8-bit form that the target names; auto is int8 that leaves as little in float as
+            `max_drop` and `min_agreement` allow on texts held out of the calibration data.
         task: None for the task of the checkpoint's architecture.
         revision: branch, tag or commit of a hub id.
         name: of the bundles; None for the checkpoint's.
@@ -86,10 +87,12 @@ class CompileOptions:
         _check_ranges(self.ranges)
         if not self.targets:
             raise UsageError("no target is given", "pass --target native, or an id of `bertc targets`")
-        if self.built == "int8" and self.calibration_data is None:
+        if self.calibrated and self.calibration_data is None:
+            kind = "static INT8" if self.built == "int8" else "FP8"
             raise UsageError(
-                "static INT8 needs text to calibrate on",
-                "pass --calibration-data FILE, or --precision int8-dynamic, fp16 or bf16, which need none",
+                f"{kind} needs text to calibrate on",
+                "pass --calibration-data FILE, or another --precision, such as int8-dynamic or fp16 (on GPUs "
+                "int8-weights), which need none",
             )
         self._check_gate()
         if self.name is not None and _NAME.fullmatch(self.name) is None:
@@ -114,6 +117,11 @@ class CompileOptions:
     def built(self) -> Precision:
         """The precision of the bundle: auto is INT8 with its exceptions listed."""
         return "int8" if self.precision == "auto" else self.precision
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether activations get parameters from calibration text."""
+        return self.built in ("int8", "fp8")
 
     def _check_gate(self) -> None:
         if not 0.0 <= self.max_drop <= 1.0:

@@ -40,9 +40,10 @@ class Machine:
         return tuple(group for group in required if self.cpu_features.isdisjoint(group))
 
     def fits(self, target: TargetSpec) -> bool:
-        """Whether a target's arch, operating system and CPU features are this machine's."""
+        """Whether a target runs on the CPU and its arch, system and CPU features are this machine's."""
         return (
-            self.arch == target.arch
+            target.arch in (self.arch, "any")
+            and not target.gpu
             and self.os == target.os
             and not self.missing_features(target.cpu_features)
         )

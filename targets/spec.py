@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from targets.errors import UsageError
+from targets.errors import BertcError, UsageError
 from targets.fields import Fields
 
 Task: TypeAlias = Literal[
@@ -19,9 +20,9 @@ Task: TypeAlias = Literal[
     "feature-extraction",
     "fill-mask",
 ]
-Runtime: TypeAlias = Literal["onnxruntime", "openvino"]
-Precision: TypeAlias = Literal["int8", "int8-dynamic", "bf16", "fp16", "fp32"]
-Arch: TypeAlias = Literal["x86_64", "aarch64"]
+Runtime: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+Precision: TypeAlias = Literal["int8", "int8-dynamic", "int8-weights", "fp8", "bf16", "fp16", "fp32"]
+Arch: TypeAlias = Literal["x86_64", "aarch64", "any"]
 Os: TypeAlias = Literal["linux"]
 Evidence: TypeAlias = Literal["measured", "emulated", "simulated"]
 
@@ -32,14 +33,24 @@ TASKS: Final[tuple[Task, ...]] = (
     "feature-extraction",
     "fill-mask",
 )
-RUNTIMES: Final[tuple[Runtime, ...]] = ("onnxruntime", "openvino")
-PRECISIONS: Final[tuple[Precision, ...]] = ("int8", "int8-dynamic", "bf16", "fp16", "fp32")
-ARCHES: Final[tuple[Arch, ...]] = ("x86_64", "aarch64")
+RUNTIMES: Final[tuple[Runtime, ...]] = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+GPU_RUNTIMES: Final[tuple[Runtime, ...]] = ("tensorrt", "tensorrt-rtx")
+PRECISIONS: Final[tuple[Precision, ...]] = (
+    "int8",
+    "int8-dynamic",
+    "int8-weights",
+    "fp8",
+    "bf16",
+    "fp16",
+    "fp32",
+)
+ARCHES: Final[tuple[Arch, ...]] = ("x86_64", "aarch64", "any")
 SYSTEMS: Final[tuple[Os, ...]] = ("linux",)
 EVIDENCE: Final[tuple[Evidence, ...]] = ("measured", "emulated", "simulated")
 
 ID_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FEATURE_PATTERN: Final = re.compile(r"[a-z0-9_]{1,32}")
+COMPUTE_PATTERN: Final = re.compile(r"[0-9]{1,2}\.[0-9]")
 OPTION_PATTERN: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _MAX_PROFILE_BYTES: Final = 64 * 1024
@@ -47,6 +58,10 @@ _ACTIVATIONS: Final[tuple[Literal["u8", "s8"], ...]] = ("u8", "s8")
 _WEIGHT_QMAX: Final[tuple[Literal[127, 64], ...]] = (127, 64)
 _PRODUCTS: Final[tuple[Literal["float", "s8", "u8"], ...]] = ("float", "s8", "u8")
 _BIASES: Final[tuple[Literal["float", "int32"], ...]] = ("float", "int32")
+_FORMS: Final[tuple[Literal["int8", "int8-weights", "fp8"], ...]] = ("int8", "int8-weights", "fp8")
+_RESIDUALS: Final[tuple[Literal["float", "s8"], ...]] = ("float", "s8")
+MAX_BATCH: Final = 1024
+MAX_LENGTH: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,9 @@ class QuantScheme:
             products from saturating on CPUs without a dot-product instruction.
         attention_products: type of the operands of the two products inside attention.
         bias: type in which a linear layer's bias is added.
+        form: what `--precision int8` becomes: INT8 products, INT8 weights in float products, or FP8
+            products, where that is what the runtime does fast.
+        residual: type of the residual stream where it is added again.
     """
 
     activation: Literal["u8", "s8"]
@@ -67,6 +85,33 @@ class QuantScheme:
     weight_qmax: Literal[127, 64]
     attention_products: Literal["float", "s8", "u8"]
     bias: Literal["float", "int32"]
+    form: Literal["int8", "int8-weights", "fp8"] = "int8"
+    residual: Literal["float", "s8"] = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRange:
+    """The shapes that an engine takes: [batch, tokens], as in TensorRT's optimization profiles.
+
+    Attributes:
+        min: the least.
+        opt: what it is made fastest for.
+        max: the largest.
+    """
+
+    min: tuple[int, int]
+    opt: tuple[int, int]
+    max: tuple[int, int]
+
+    def within(self, max_length: int) -> ShapeRange:
+        """The range for a model that reads at most so many tokens."""
+        least, typical, largest = ((batch, min(tokens, max_length)) for batch, tokens in self.all)
+        return ShapeRange(least, typical, largest)
+
+    @property
+    def all(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """The least, the typical and the largest."""
+        return self.min, self.opt, self.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +137,8 @@ class TargetSpec:
         memory_mb: memory that the device must have, in MiB.
         threads: threads to run with; 0 is one for each core.
         evidence: what a validation made for this target can show.
+        compute_capabilities: of the GPUs that it is for, as in "8.6"; empty for CPUs, and where any will do.
+        shapes: that engines are built for; None for CPUs.
     """
 
     id: str
@@ -103,6 +150,13 @@ class TargetSpec:
     memory_mb: int
     threads: int
     evidence: Evidence
+    compute_capabilities: tuple[str, ...] = ()
+    shapes: ShapeRange | None = None
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self.shapes is not None
 
     def runtime(self, name: str) -> RuntimeProfile:
         """The profile of one of the target's runtimes.
@@ -164,8 +218,15 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
         threads=fields.integer("threads", 0, 1024),
         evidence=fields.choice("evidence", EVIDENCE),
         runtimes=tuple(_runtime(table) for table in fields.tables("runtimes")),
+        compute_capabilities=(
+            fields.texts("compute_capabilities", COMPUTE_PATTERN)
+            if fields.has("compute_capabilities")
+            else ()
+        ),
+        shapes=read_shapes(fields.table("shapes"), fail) if fields.has("shapes") else None,
     )
     fields.close()
+    _check_gpu(spec, fail)
     names = [profile.name for profile in spec.runtimes]
     if not names:
         raise fail("runtimes must name one runtime at least")
@@ -185,9 +246,49 @@ def _runtime(fields: Fields) -> RuntimeProfile:
             weight_qmax=scheme.choice("weight_qmax", _WEIGHT_QMAX),
             attention_products=scheme.choice("attention_products", _PRODUCTS),
             bias=scheme.choice("bias", _BIASES),
+            form=scheme.choice("form", _FORMS) if scheme.has("form") else "int8",
+            residual=scheme.choice("residual", _RESIDUALS) if scheme.has("residual") else "float",
         ),
         options=fields.text_map("options", OPTION_PATTERN) if fields.has("options") else {},
     )
     scheme.close()
     fields.close()
     return profile
+
+
+def read_shapes(fields: Fields, fail: Callable[[str], BertcError]) -> ShapeRange:
+    """A table of `min`, `opt` and `max`, each [batch, tokens].
+
+    Args:
+        fields: the table.
+        fail: makes the error to raise.
+
+    Raises:
+        BertcError: what `fail` makes: other numbers, or numbers that do not ascend.
+    """
+    found = []
+    for key in ("min", "opt", "max"):
+        pair = fields.items(key)
+        for value, most in zip(pair, (MAX_BATCH, MAX_LENGTH), strict=False):
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+                raise fail(f"{fields.place(key)} must be [batch, tokens], each at least 1")
+        if len(pair) != 2:
+            raise fail(f"{fields.place(key)} must be [batch, tokens]")
+        found.append((pair[0], pair[1]))
+    fields.close()
+    for less, more in itertools.pairwise(found):
+        if less[0] > more[0] or less[1] > more[1]:
+            raise fail(f"{fields.place('min')}, opt and max must ascend")
+    return ShapeRange(*found)
+
+
+def _check_gpu(spec: TargetSpec, fail: Callable[[str], BertcError]) -> None:
+    on_gpu = [profile.name in GPU_RUNTIMES for profile in spec.runtimes]
+    if any(on_gpu) != all(on_gpu):
+        raise fail("runtimes must be for the CPU or for the GPU, not both")
+    if any(on_gpu) != spec.gpu:
+        raise fail("shapes must be given for a runtime on the GPU, and for no other")
+    if spec.compute_capabilities and not spec.gpu:
+        raise fail("compute_capabilities are for a runtime on the GPU")
+    if not spec.compute_capabilities and any(each.name == "tensorrt-rtx" for each in spec.runtimes):
+        raise fail("compute_capabilities must name those that engines are built for")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from compiler.lower.traps import TRAPS, Trap
-from targets.bundle.schema import FloatProducts, PlacementRecord, ProductGroup
+from targets.bundle.schema import EngineRecord, FloatProducts, PlacementRecord, ProductGroup
 from targets.errors import UnsupportedError
-from targets.spec import Runtime
+from targets.spec import Precision, Runtime
 
 _UNKNOWN: Final = Trap("", "use the other runtime with --runtime, or --precision fp32")
 _RUNTIMES: Final[Mapping[str, Runtime]] = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
@@ -121,6 +121,8 @@ class Artifact:
         minimum_version: the oldest release of the runtime that has every operator used.
         options: session options, by the names that the device side allows.
         census: what the runtime makes of them.
+        precision: of the products.
+        engine: how TensorRT's engines are built; None for other runtimes.
     """
 
     runtime: Runtime
@@ -129,8 +131,12 @@ class Artifact:
     minimum_version: str
     options: Mapping[str, str]
     census: Census
+    precision: Precision = "int8"
+    engine: EngineRecord | None = None
 
     @property
     def model_bytes(self) -> int:
-        """Bytes of all model files."""
+        """Bytes of what the runtime loads."""
+        if self.engine is not None:
+            return len(self.files[self.main])
         return sum(map(len, self.files.values()))

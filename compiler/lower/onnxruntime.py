@@ -22,6 +22,7 @@ from compiler.ir.execute import clone, serialize
 from compiler.ir.linear import Linear, linears_of
 from compiler.lower.artifact import Artifact
 from compiler.lower.biases import lower_biases
+from compiler.lower.clean import strip
 from compiler.lower.onnxruntime_census import int8_name, read_census
 from compiler.lower.tables import lower_tables
 from compiler.quantize.plan import LinearPlan, QParam, QuantPlan, QWeight
@@ -72,11 +73,11 @@ def lower(model: ir.Model, plan: QuantPlan, precision: Precision) -> Artifact:
     copy.opset_imports[_CONTRIB] = 1
     copy.ir_version = 10
     copy.producer_name, copy.producer_version = "bertc", None
-    _strip(copy)
+    strip(copy)
     data = serialize(copy)
     census = read_census(data, plan)
     census.require_int8("onnxruntime")
-    return Artifact("onnxruntime", FILE, {FILE: data}, MINIMUM_VERSION, {}, census)
+    return Artifact("onnxruntime", FILE, {FILE: data}, MINIMUM_VERSION, {}, census, precision)
 
 
 def _lower_linears(model: ir.Model, plan: QuantPlan) -> None:
@@ -166,16 +167,3 @@ def _store_half(model: ir.Model) -> None:
         )
         graph.insert_before(next(iter(graph)), [cast])
         replace_value(value, cast.outputs[0])
-
-
-def _strip(model: ir.Model) -> None:
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    model.doc_string = None
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        for out in node.outputs:
-            out.metadata_props.clear()
-    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
-        value.metadata_props.clear()

@@ -61,7 +61,7 @@ def lower(model: ir.Model, plan: QuantPlan, precision: Precision) -> Artifact:
     options = _options(plan, precision)
     census = read_census(network, plan, options, writer.aliases)
     census.require_int8("OpenVINO")
-    return Artifact("openvino", XML, _files(network), MINIMUM_VERSION, options, census)
+    return Artifact("openvino", XML, _files(network), MINIMUM_VERSION, options, census, precision)
 
 
 def _options(plan: QuantPlan, precision: Precision) -> dict[str, str]:

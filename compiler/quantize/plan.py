@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Compute = Literal["int8", "float"]
+Compute = Literal["int8", "fp8", "float"]
 
 HEAD: Final = "head"
 """The role of a linear layer outside the encoder."""
@@ -54,12 +54,12 @@ class QWeight:
     """A constant matrix as integers.
 
     Attributes:
-        values: S8 of the matrix' shape.
+        values: S8 of the matrix' shape, or FP8 (ml_dtypes' float8_e4m3fn).
         scale: float32, one per column (axis 1) of a weight, one per row (axis 0) of a table.
         axis: the axis that `scale` runs along.
     """
 
-    values: NDArray[np.int8]
+    values: NDArray[Any]
     scale: NDArray[np.float32]
     axis: int
 
@@ -71,7 +71,7 @@ class QWeight:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether one product runs in INT8, and why or why not."""
+    """The numbers that one product is computed on, and why."""
 
     compute: Compute
     reason: str

@@ -147,6 +147,24 @@ def quantize_dynamic(model: ir.Model, scheme: QuantScheme) -> QuantPlan:
     )
 
 
+def quantize_weights(model: ir.Model, scheme: QuantScheme) -> QuantPlan:
+    """INT8 weights alone, which are dequantized where a float product reads them. Needs no data."""
+    plan = quantize_dynamic(model, scheme)
+    decision = Decision("int8", "INT8 weights in a float product")
+    linears = {name: replace(each, decision=decision) for name, each in plan.linears.items()}
+    described = {
+        "kind": "weights",
+        "weights": f"s8 per column, +-{scheme.weight_qmax}",
+        "activations": "float",
+    }
+    return replace(plan, linears=linears, scheme=described)
+
+
+def quantize_tables(model: ir.Model) -> dict[str, QWeight]:
+    """The embedding tables as INT8 rows, by the name of the Gather."""
+    return _tables(model)
+
+
 def _describe(kind: str, scheme: QuantScheme, options: QuantizeOptions) -> dict[str, Any]:
     form = "asymmetric" if scheme.asymmetric else "symmetric"
     return {

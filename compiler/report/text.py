@@ -15,6 +15,8 @@ def validation_rows(validation: Validation) -> list[tuple[str, str]]:
     rows = [(validation.metric, _metric(validation))] if validation.metric != "agreement" else []
     if validation.agreement is not None:
         rows.append(("agreement", f"{100 * validation.agreement:.2f}% with FP32 over {validation.n} texts"))
+    if validation.evidence not in ("measured", "none"):
+        rows.append(("evidence", f"{validation.evidence} on this machine; validate again on the device"))
     verdict = f"{validation.status} (largest drop allowed: {validation.max_drop:g})"
     rows.append(("gate", f"{verdict}: {validation.reason}" if validation.reason else verdict))
     return rows

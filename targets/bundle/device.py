@@ -16,6 +16,8 @@ from targets.errors import IncompatibleError, MissingBackendError
 _DISTRIBUTIONS: Final = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
     "openvino": ("openvino", "openvino-nightly"),
+    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
 }
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
@@ -35,7 +37,7 @@ def check_device(target: TargetRecord, runtime: RuntimeSpec, machine: Machine | 
     """
     found = machine or this_machine()
     another = "compile the model for this device: `bertc compile --target native`, or see `bertc targets`"
-    if (target.os, target.arch) != (found.os, found.arch):
+    if target.os != found.os or target.arch not in (found.arch, "any"):
         raise IncompatibleError(
             f"the bundle is for {target.os} on {target.arch}, this is {found.os} on {found.arch}", another
         )

@@ -19,6 +19,8 @@ from targets.bundle.schema import (
     SCHEMA_VERSION,
     SELFTEST_PATH,
     TOKENIZER_PATH,
+    EngineRecord,
+    EngineVariant,
     FileEntry,
     FloatProducts,
     Manifest,
@@ -29,6 +31,7 @@ from targets.bundle.schema import (
     TaskConfig,
     TensorSpec,
     TokenizerSpec,
+    has_engine,
     has_placement,
     model_files,
     role_of,
@@ -36,7 +39,17 @@ from targets.bundle.schema import (
 from targets.bundle.strict_json import parse_json
 from targets.errors import IntegrityError
 from targets.fields import Fields
-from targets.spec import FEATURE_PATTERN, ID_PATTERN, OPTION_PATTERN, PRECISIONS, RUNTIMES, TASKS
+from targets.spec import (
+    COMPUTE_PATTERN,
+    FEATURE_PATTERN,
+    GPU_RUNTIMES,
+    ID_PATTERN,
+    OPTION_PATTERN,
+    PRECISIONS,
+    RUNTIMES,
+    TASKS,
+    read_shapes,
+)
 
 _VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
 _RELEASE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,4}([.+-]?[A-Za-z0-9.+_/-]{1,64})?")
@@ -50,8 +63,15 @@ _OPERATOR: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _ROLE: Final = re.compile(r"[a-z0-9_][a-z0-9_.+-]{0,127}")
 _MAX_KINDS: Final = 512
 _MAX_ROLES: Final = 4096
+_MAX_VARIANTS: Final = 8
 _MAX_RANK: Final = 8
 _MAX_LENGTH: Final = 1 << 20
+_SUFFIXES: Final = {
+    "onnxruntime": ".onnx",
+    "openvino": ".xml",
+    "tensorrt": ".onnx",
+    "tensorrt-rtx": ".engine",
+}
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -76,7 +96,7 @@ def parse_manifest(data: bytes) -> Manifest:
         name=fields.text("name", SEGMENT),
         task=fields.choice("task", TASKS),
         task_config=_task_config(fields.table("task_config")),
-        target=_target(fields.table("target")),
+        target=_target(fields.table("target"), version),
         runtime=_runtime(fields.table("runtime")),
         inputs=tuple(_tensor(table) for table in fields.tables("inputs")),
         outputs=tuple(_tensor(table) for table in fields.tables("outputs")),
@@ -87,6 +107,7 @@ def parse_manifest(data: bytes) -> Manifest:
         files=tuple(_file(table) for table in _bounded(fields, "files", MAX_FILES)),
         content_digest=fields.text("content_digest", _DIGEST),
         placement=_placement(fields, lenient) if has_placement(version) else None,
+        engine=_engine(fields, lenient) if has_engine(version) else None,
         schema_version=version,
     )
     fields.close()
@@ -129,13 +150,16 @@ def _task_config(fields: Fields) -> TaskConfig:
     return config
 
 
-def _target(fields: Fields) -> TargetRecord:
+def _target(fields: Fields, version: str) -> TargetRecord:
     target = TargetRecord(
         id=fields.text("id", ID_PATTERN),
         arch=fields.text("arch", _PLATFORM),
         os=fields.text("os", _PLATFORM),
         cpu_features=fields.text_lists("cpu_features", FEATURE_PATTERN),
         memory_mb=fields.integer("memory_mb", 0),
+        compute_capabilities=(
+            fields.texts("compute_capabilities", COMPUTE_PATTERN) if has_engine(version) else ()
+        ),
     )
     fields.close()
     return target
@@ -167,6 +191,35 @@ def _placement(document: Fields, lenient: bool) -> PlacementRecord | None:
     )
     fields.close()
     return record
+
+
+def _engine(document: Fields, lenient: bool) -> EngineRecord | None:
+    table = document.free_or_null("engine")
+    if table is None:
+        return None
+    fields = Fields(table, "engine", _fail, lenient=lenient)
+    record = EngineRecord(
+        shapes=read_shapes(fields.table("shapes"), _fail),
+        variants=tuple(_variant(each) for each in _bounded(fields, "variants", _MAX_VARIANTS)),
+        compute_capabilities=fields.texts("compute_capabilities", COMPUTE_PATTERN),
+        workspace_mb=fields.integer("workspace_mb", 1),
+        placement=fields.text("placement"),
+    )
+    fields.close()
+    if not record.variants:
+        raise _fail("engine.variants must have one entry at least")
+    return record
+
+
+def _variant(fields: Fields) -> EngineVariant:
+    variant = EngineVariant(
+        fields.choice("precision", PRECISIONS), fields.text("onnx"), fields.text_or_null("engine")
+    )
+    fields.close()
+    for path, suffix in ((variant.onnx, ".onnx"), (variant.engine, ".engine")):
+        if path is not None and not (path.endswith(suffix) and role_of(path) == "model"):
+            raise _fail(f"{fields.place('variants')} must name {suffix} files in model/")
+    return variant
 
 
 def _operators(fields: Fields) -> dict[str, int]:
@@ -239,10 +292,16 @@ def _check_files(manifest: Manifest) -> None:
         if role_of(entry.path) != entry.role:
             raise _fail(f"a file of role {entry.role} has no place at {entry.path!r}")
     listed = {entry.path for entry in manifest.files}
-    suffix = {"onnxruntime": ".onnx", "openvino": ".xml"}[manifest.runtime.backend]
+    suffix = _SUFFIXES[manifest.runtime.backend]
     if not manifest.runtime.model.endswith(suffix) or role_of(manifest.runtime.model) != "model":
         raise _fail(f"runtime.model must be a {suffix} file in model/")
-    for path in (*model_files(manifest.runtime), TOKENIZER_PATH, SELFTEST_PATH):
+    if (manifest.engine is not None) != (manifest.runtime.backend in GPU_RUNTIMES):
+        raise _fail("engine must be given for TensorRT, and for no other backend")
+    variants = () if manifest.engine is None else manifest.engine.variants
+    engines = [path for each in variants for path in (each.onnx, each.engine) if path is not None]
+    if variants and manifest.runtime.model not in engines:
+        raise _fail("runtime.model must be a file of engine.variants")
+    for path in (*model_files(manifest.runtime), *engines, TOKENIZER_PATH, SELFTEST_PATH):
         if path not in listed:
             raise _fail(f"files does not list {path}")
 

@@ -8,11 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
 from targets.bundle.strict_json import canonical_json
-from targets.spec import Precision, Runtime, TargetSpec, Task
+from targets.spec import Precision, Runtime, ShapeRange, TargetSpec, Task
 
 FORMAT: Final = "bertc-bundle"
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 FIRST_WITH_PLACEMENT: Final = (1, 1)
+FIRST_WITH_ENGINE: Final = (1, 2)
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 64
 MAX_FILE_BYTES: Final = 4 * 1024**3
@@ -79,18 +80,23 @@ class TaskConfig:
 
 @dataclass(frozen=True, slots=True)
 class TargetRecord:
-    """The device that the bundle was compiled for; `cpu_features` are all of (any of)."""
+    """The device that the bundle was compiled for.
+
+    `cpu_features` are all of (any of); of `compute_capabilities`, as in "8.6", the GPU must have one, unless
+    there are none.
+    """
 
     id: str
     arch: str
     os: str
     cpu_features: tuple[tuple[str, ...], ...]
     memory_mb: int
+    compute_capabilities: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, spec: TargetSpec) -> TargetRecord:
         """The part of a target that its bundles record."""
-        return cls(spec.id, spec.arch, spec.os, spec.cpu_features, spec.memory_mb)
+        return cls(spec.id, spec.arch, spec.os, spec.cpu_features, spec.memory_mb, spec.compute_capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,40 @@ class RuntimeSpec:
     model: str
     precision: Precision
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineVariant:
+    """One form of the model for TensorRT.
+
+    Attributes:
+        precision: of its products.
+        onnx: path of the strongly typed graph.
+        engine: path of the engine that was built from it; None where the device builds it.
+    """
+
+    precision: Precision
+    onnx: str
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """How TensorRT's engines are or were built.
+
+    Attributes:
+        shapes: the optimization profile.
+        variants: the first is preferred, the others are to compare with and to fall back on.
+        compute_capabilities: that the engines in the bundle were built for; empty where there are none.
+        workspace_mb: memory that the builder may use, in MiB.
+        placement: what is known of where the products run, and what is not.
+    """
+
+    shapes: ShapeRange
+    variants: tuple[EngineVariant, ...]
+    compute_capabilities: tuple[str, ...]
+    workspace_mb: int
+    placement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +204,7 @@ class Manifest:
 
     `provenance`, `compression` and `validation` are records for people and for later tools: plain
     JSON tables that nothing on the device acts upon. `placement` is None in bundles of schema 1.0, which
-    do not record it.
+    do not record it. `engine` is of TensorRT's bundles alone.
     """
 
     name: str
@@ -181,6 +221,7 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     content_digest: str = ""
     placement: PlacementRecord | None = None
+    engine: EngineRecord | None = None
     schema_version: str = SCHEMA_VERSION
 
     def to_json(self) -> bytes:
@@ -189,6 +230,9 @@ class Manifest:
         document["format"] = FORMAT
         if not has_placement(self.schema_version):
             del document["placement"]
+        if not has_engine(self.schema_version):
+            del document["engine"]
+            del document["target"]["compute_capabilities"]
         tokenizer = document["tokenizer"]
         tokenizer["class"] = tokenizer.pop("tokenizer_class")
         return canonical_json(document, indent=2)
@@ -196,8 +240,17 @@ class Manifest:
 
 def has_placement(schema_version: str) -> bool:
     """Whether manifests of a version, as in "1.1", have the key `placement`."""
+    return _numbers(schema_version) >= FIRST_WITH_PLACEMENT
+
+
+def has_engine(schema_version: str) -> bool:
+    """Whether manifests of a version have the keys `engine` and `target.compute_capabilities`."""
+    return _numbers(schema_version) >= FIRST_WITH_ENGINE
+
+
+def _numbers(schema_version: str) -> tuple[int, int]:
     major, minor = schema_version.split(".")
-    return (int(major), int(minor)) >= FIRST_WITH_PLACEMENT
+    return int(major), int(minor)
 
 
 def role_of(path: str) -> Role | None:

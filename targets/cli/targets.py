@@ -73,6 +73,11 @@ def _show(spec: TargetSpec) -> None:
     print_text(f"{spec.id}: {spec.description}")
     print_text(f"machine   {spec.os} on {spec.arch}, {spec.memory_mb} MiB")
     print_text(f"features  {features}")
+    if spec.shapes is not None:
+        capabilities = " or ".join(spec.compute_capabilities) or "any"
+        shapes = " / ".join(f"{batch}x{tokens}" for batch, tokens in spec.shapes.all)
+        print_text(f"GPU       compute capability {capabilities}")
+        print_text(f"shapes    {shapes} (batch x tokens: least, typical, largest)")
     print_text(f"threads   {spec.threads or 'all cores'}")
     print_text(f"evidence  {spec.evidence}")
     for profile in spec.runtimes:

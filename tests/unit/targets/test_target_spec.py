@@ -64,7 +64,7 @@ EDITS = {
     "integer for boolean": ("asymmetric = true", "asymmetric = 1", "asymmetric must be true or false"),
     "unknown choice": ("weight_qmax = 127", "weight_qmax = 100", "must be one of 127, 64, not 100"),
     "boolean choice": ("weight_qmax = 127", "weight_qmax = true", "must be one of 127, 64, not a boolean"),
-    "unknown arch": ('arch = "x86_64"', 'arch = "riscv"', "arch must be one of x86_64, aarch64, not 'riscv'"),
+    "unknown arch": ('arch = "x86_64"', 'arch = "riscv"', "arch must be one of x86_64, aarch64, any, not 'riscv'"),
     "unknown runtime": ('name = "openvino"', 'name = "tvm"', "runtimes[0].name must be one of"),
     "runtime twice": ('name = "openvino"', 'name = "onnxruntime"', "names one runtime twice"),
     "flat features": (
