@@ -226,12 +226,12 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
         shapes=read_shapes(fields.table("shapes"), fail) if fields.has("shapes") else None,
     )
     fields.close()
-    _check_gpu(spec, fail)
     names = [profile.name for profile in spec.runtimes]
     if not names:
         raise fail("runtimes must name one runtime at least")
     if len(set(names)) != len(names):
         raise fail("runtimes names one runtime twice")
+    _check_gpu(spec, fail)
     return spec
 
 

@@ -5,21 +5,21 @@ Rules of two kinds, told apart by what TensorRT-RTX 1.7.1 did with graphs that b
 Refused by its parser: an operator that it does not know; a zero point other than 0 (but for FP8, where it
 is ignored) or of another size than the scales; UINT8 data, and DequantizeLinear of INT32; a scale that is
 not positive or no float; scales that are not as many as the channels; operands of several types, or of
-a wrong one; tensors of INT16, FLOAT8E5M2 and unsigned types. Refused by its builder alone: a zero point
-that is not constant; INT8 with FP8 in one product; an INT8 or FP8 constant that anything but
-DequantizeLinear reads; FP8 made by Cast.
+a wrong one; tensors of INT16, FLOAT8E5M2 and unsigned types; an output of no type. Refused by its builder
+alone: a zero point that is not constant; INT8 with FP8 in one product; an INT8 or FP8 constant that
+anything but DequantizeLinear reads; FP8 made by Cast.
 
 Built without a word, and refused here because NVIDIA's documents for TensorRT 10 and 11 say otherwise
 ("Working with Quantized Types", the ONNX operator matrix, the opset guide) or because the file then
 means two things: any opset (documented: 9 to 24 in 10.15 and 11.2, 9 to 20 in 10.0); an operator of a
 foreign domain under a name that the parser knows; FLOAT64, demoted to FLOAT; a scale that is infinite,
-not constant, or of another type than its data; a UINT8 zero point, and QuantizeLinear without a zero
-point (UINT8 in ONNX, INT8 in TensorRT); scales per channel on an activation, in blocks, or along the axis
-that a product sums over; a quantized bias; a quantized activation whose product has a float operand, or
-that anything but DequantizeLinear reads.
+not constant, or of another type than its data; a UINT8 zero point, QuantizeLinear without one (UINT8 in
+ONNX, INT8 in TensorRT), or one of another type than the data; scales per channel on an activation, in
+blocks, or along the axis that a product sums over; a quantized bias; a quantized activation whose product
+has a float operand, or that anything but DequantizeLinear reads.
 
-What depends on the GPU is not checked: FP8 builds for compute capability 8.9 and later, BF16 for 8.0 and
-later.
+Not checked: that an operator has the form that its opset gives it, which is ONNX's own checker's part;
+and what depends on the GPU (FP8 builds for compute capability 8.9 and later, BF16 for 8.0 and later).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from compiler.lower.tensorrt_types import (
     free_axis,
     input_at,
     is_bias,
+    named,
     only_read_by,
     products_of,
     types_of,
@@ -56,6 +57,7 @@ from targets.errors import UnsupportedError
 
 _Q: Final = "QuantizeLinear"
 _DQ: Final = "DequantizeLinear"
+Found = Iterator["Violation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,6 @@ class Violation:
     rule: str
     problem: str
     fix: str
-
-
-Found = Iterator[Violation]
 
 
 def violations(model: ir.Model) -> tuple[Violation, ...]:
@@ -115,26 +114,28 @@ def _data_types(model: ir.Model, types: Types) -> Found:
         if op(node, "Cast", *MAKES_CONSTANTS):
             taken[node.outputs[0]] = PLAIN if node.op_type == "Cast" else PLAIN | QUANTIZED
     for value, kinds in taken.items():
-        dtype, maker = types.get(value), value.producer()
+        dtype, name = types.get(value), named(value.producer() or value)
         if dtype is None or dtype in kinds or only_read_by(value, _Q, _DQ):
             continue
-        name = str(value.name) if maker is None else _name(maker)
-        fix = "make it FLOAT, FLOAT16 or BFLOAT16, or INT64 where it holds indices"
         if dtype in QUANTIZED:
             yield Violation(name, "data-type", f"casts to {dtype.name}", "quantize with QuantizeLinear")
         else:
+            fix = "make it FLOAT, FLOAT16 or BFLOAT16, or INT64 where it holds indices"
             rule = "float64" if dtype is ir.DataType.DOUBLE else "data-type"
             yield Violation(name, rule, f"is {dtype.name}, which TensorRT does not compute in", fix)
+    for value in model.graph.outputs:
+        if value.dtype is None:
+            yield Violation(named(value), "data-type", "is an output of no declared type", "declare its type")
 
 
 def _operator(node: ir.Node, types: Types) -> Found:
     del types
     fix = "write it with operators of the standard domain that TensorRT takes"
     if node.domain not in ("", "ai.onnx"):
-        yield Violation(_name(node), "domain", f"is {node.op_type} of the domain {node.domain!r}", fix)
+        yield Violation(named(node), "domain", f"is {node.op_type} of the domain {node.domain!r}", fix)
     elif node.op_type not in OPERATORS:
         problem = f"is {node.op_type}, which is not among the operators that TensorRT is known to take"
-        yield Violation(_name(node), "operator", problem, fix)
+        yield Violation(named(node), "operator", problem, fix)
 
 
 def _one_type(node: ir.Node, types: Types) -> Found:
@@ -143,7 +144,7 @@ def _one_type(node: ir.Node, types: Types) -> Found:
         listed = ", ".join(f"{value.name} {dtype.name}" for value, dtype in unlike)
         problem = f"is {node.op_type} of operands of several types: {listed}"
         yield Violation(
-            _name(node), "one-type", problem, "give them one type: store the constant so, or Cast"
+            named(node), "one-type", problem, "give them one type: store the constant so, or Cast"
         )
 
 
@@ -151,7 +152,7 @@ def _operand_types(node: ir.Node, types: Types) -> Found:
     for value, taken in wrong_operands(node, types):
         names = " or ".join(sorted(each.name for each in taken))
         problem = f"reads {value.name}, {types[value].name}, where {node.op_type} takes {names}"
-        yield Violation(_name(node), "operand-type", problem, f"insert a Cast to {names}")
+        yield Violation(named(node), "operand-type", problem, f"insert a Cast to {names}")
 
 
 def _quantized_type(node: ir.Node, types: Types) -> Found:
@@ -166,7 +167,7 @@ def _quantized_type(node: ir.Node, types: Types) -> Found:
     if quantizes and input_at(node, 2) is None and "output_dtype" not in node.attributes:
         problem = "has no zero point, by which ONNX makes UINT8 and TensorRT INT8"
         fix = "give it a zero point of 0, of INT8 or FLOAT8E4M3FN"
-    yield Violation(_name(node), "quantized-type", problem, fix)
+    yield Violation(named(node), "quantized-type", problem, fix)
 
 
 def _zero_point(node: ir.Node, types: Types) -> Found:
@@ -184,7 +185,7 @@ def _zero_point(node: ir.Node, types: Types) -> Found:
         problem = f"has a zero point of another type than its data, {types[data].name}"
     if problem is not None:
         fix = "quantize around zero: a constant 0 for each scale, of the type of the data"
-        yield Violation(_name(node), "zero-point", problem, fix)
+        yield Violation(named(node), "zero-point", problem, fix)
 
 
 def _scale(node: ir.Node, types: Types) -> Found:
@@ -194,12 +195,12 @@ def _scale(node: ir.Node, types: Types) -> Found:
     dtype, array = types.get(value), constant(value)
     if dtype not in FLOATS:
         problem = f"has a scale of type {dtype.name if dtype else 'unknown'}"
-        yield Violation(_name(node), "scale-type", problem, "store it as FLOAT, FLOAT16 or BFLOAT16")
+        yield Violation(named(node), "scale-type", problem, "store it as FLOAT, FLOAT16 or BFLOAT16")
     elif array is None:
-        yield Violation(_name(node), "scale", "has a scale that is not constant", "store it as a constant")
+        yield Violation(named(node), "scale", "has a scale that is not constant", "store it as a constant")
     elif not (array.size and np.all(np.isfinite(wide := array.astype(np.float32)) & (wide > 0))):
         problem = "has a scale that is not positive and finite"
-        yield Violation(_name(node), "scale", problem, "calibrate it again, in a type that can hold it")
+        yield Violation(named(node), "scale", problem, "calibrate it again, in a type that can hold it")
 
 
 def _scale_type(node: ir.Node, types: Types) -> Found:
@@ -211,7 +212,7 @@ def _scale_type(node: ir.Node, types: Types) -> Found:
     kinds = {types.get(side), side.dtype if op(node, _DQ) else None} if side is not None else set()
     for other in sorted(each.name for each in kinds if each is not None and each is not scale):
         problem = f"has a scale of type {scale.name} and an {name} of type {other}"
-        yield Violation(_name(node), "scale-type", problem, f"store the scale as {other}")
+        yield Violation(named(node), "scale-type", problem, f"store the scale as {other}")
 
 
 def _axis(node: ir.Node, types: Types) -> Found:
@@ -223,19 +224,19 @@ def _axis(node: ir.Node, types: Types) -> Found:
     if data is None:
         if not _repeats(node, 1):
             problem = f"has {scale.size} scales for an activation"
-            yield Violation(_name(node), "per-channel-activation", problem, "give an activation one scale")
+            yield Violation(named(node), "per-channel-activation", problem, "give an activation one scale")
         return
     axis += data.ndim if axis < 0 else 0
     if scale.ndim != 1 or not 0 <= axis < data.ndim or data.shape[axis] != scale.size:
         problem = f"has scales of shape {list(scale.shape)} for axis {axis} of {list(data.shape)}"
-        yield Violation(_name(node), "axis", problem, "give one scale to each channel, in one dimension")
+        yield Violation(named(node), "axis", problem, "give one scale to each channel, in one dimension")
         return
     for product, place, at in products_of(node.outputs[0], axis, data.ndim):
         free = free_axis(product, place, data.ndim)
         if at != free:
-            problem = f"has scales along axis {axis}, not along the output channels of {_name(product)}"
+            problem = f"has scales along axis {axis}, not along the output channels of {named(product)}"
             fix = f"give a scale to each column, axis {free} of what the product reads"
-            yield Violation(_name(node), "axis", problem, fix)
+            yield Violation(named(node), "axis", problem, fix)
 
 
 def _bias(node: ir.Node, types: Types) -> Found:
@@ -243,7 +244,7 @@ def _bias(node: ir.Node, types: Types) -> Found:
     int32 = data is not None and types.get(data) is ir.DataType.INT32
     if int32 or (data is not None and constant_data(node) is not None and is_bias(node.outputs[0])):
         problem = "dequantizes INT32, as of a bias" if int32 else "dequantizes the bias of a product"
-        yield Violation(_name(node), "bias", problem, "store the bias as a float of the graph's type")
+        yield Violation(named(node), "bias", problem, "store the bias as a float of the graph's type")
 
 
 def _operands(node: ir.Node, types: Types) -> Found:
@@ -254,11 +255,11 @@ def _operands(node: ir.Node, types: Types) -> Found:
     bare = next((value for value, source in sources.items() if source is None), None)
     if bare is not None and any(constant_data(each) is None for each in found):
         problem = f"multiplies a quantized activation by {bare.name}, which is not quantized"
-        yield Violation(_name(node), "missing-qdq", problem, "quantize both of its inputs, or neither")
+        yield Violation(named(node), "missing-qdq", problem, "quantize both of its inputs, or neither")
     kinds = {types.get(data) for each in found if (data := input_at(each, 0)) is not None}
     if kinds >= QUANTIZED:
         problem = "multiplies INT8 by FLOAT8E4M3FN"
-        yield Violation(_name(node), "mixed-quantization", problem, "quantize both of its inputs to one type")
+        yield Violation(named(node), "mixed-quantization", problem, "quantize both of its inputs to one type")
 
 
 def _quantized_reader(node: ir.Node, types: Types) -> Found:
@@ -267,11 +268,11 @@ def _quantized_reader(node: ir.Node, types: Types) -> Found:
         legal = op(node, _DQ) or (op(node, _Q) and place == 2)
         if value is not None and types.get(value) in QUANTIZED and not legal:
             problem = f"is {node.op_type} and reads {value.name}, which is {types[value].name}"
-            yield Violation(_name(node), "quantized-reader", problem, fix)
+            yield Violation(named(node), "quantized-reader", problem, fix)
     for out in node.outputs:
         if out.is_graph_output() and types.get(out) in QUANTIZED:
             problem = f"makes the output {out.name} of the graph, which is {types[out].name}"
-            yield Violation(_name(node), "quantized-reader", problem, fix)
+            yield Violation(named(node), "quantized-reader", problem, fix)
 
 
 _MODEL_RULES: Final[tuple[Callable[[ir.Model, Types], Found], ...]] = (_opset, _data_types)
@@ -288,10 +289,6 @@ _NODE_RULES: Final[tuple[Callable[[ir.Node, Types], Found], ...]] = (
     _operands,
     _quantized_reader,
 )
-
-
-def _name(node: ir.Node) -> str:
-    return node.name or f"{node.op_type} without a name"
 
 
 def _pair(node: ir.Node) -> ir.Node | None:

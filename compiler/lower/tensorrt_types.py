@@ -20,7 +20,7 @@ Operands = list[tuple[ir.Value, ir.DataType]]
 OPSETS: Final = range(9, 25)
 OPERATORS: Final = frozenset(
     {
-        "Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
+        "Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Constant", "CumSum", "ConstantOfShape",
         "DequantizeLinear", "Div", "Einsum", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather",
         "GatherElements", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity",
         "LayerNormalization", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "Mean", "Min",
@@ -97,6 +97,11 @@ def wrong_operands(node: ir.Node, types: Types) -> Iterator[tuple[ir.Value, froz
         dtype = None if value is None else _demoted(types.get(value))
         if value is not None and dtype in PLAIN and dtype not in taken:
             yield value, taken
+
+
+def named(part: ir.Node | ir.Value) -> str:
+    """What a message calls a node or a value."""
+    return part.name or (f"{part.op_type} without a name" if isinstance(part, ir.Node) else "a value")
 
 
 def input_at(node: ir.Node, place: int) -> ir.Value | None:

@@ -45,14 +45,13 @@ def build_engine(
     workspace_mb: int,
     weightless: bool = False,
 ) -> bytes:
-    """Compile a strongly typed graph.
+    """Compile a strongly typed graph, weights inside: without a GPU the builder makes no weightless engine.
 
     Args:
         data: the ONNX file, weights inside.
         capabilities: of the GPUs that the engine is for, as in "8.6"; all of them in one engine.
         shapes: the optimization profile of every input.
         workspace_mb: memory that the builder may plan for scratch, in MiB.
-        weightless: leave the weights out, to be read from the ONNX file when the engine is loaded.
 
     Returns:
         The engine: native code, for these GPUs and this version of TensorRT-RTX.
@@ -74,9 +73,6 @@ def build_engine(
     config.num_compute_capabilities = len(capabilities)
     for place, capability in enumerate(capabilities):
         config.set_compute_capability(_capability(trt, capability), place)
-    if weightless:
-        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
-        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
     profile = builder.create_optimization_profile()
     for place in range(network.num_inputs):
         profile.set_shape(network.get_input(place).name, *shapes.all)

@@ -69,10 +69,11 @@ def lower(
     """
     check_precision(precision, target, profile)
     shapes = _shapes(target, max_length)
-    files = {FILE: typed_graph(model, plan, precision, profile)}
+    compute = _COMPUTE.get(precision, ir.DataType.FLOAT16)
+    files = {FILE: typed_graph(model, plan, compute, residual=profile.scheme.residual == "s8")}
     variants = [EngineVariant(precision, FILE)]
     if profile.name == "tensorrt" and precision in ("int8", "int8-weights", "fp8"):
-        files[FLOAT_FILE] = typed_graph(model, QuantPlan(), "fp16", profile)
+        files[FLOAT_FILE] = typed_graph(model, QuantPlan(), ir.DataType.FLOAT16)
         variants.append(EngineVariant("fp16", FLOAT_FILE))
     engine = EngineRecord(
         shapes=shapes,
@@ -113,23 +114,22 @@ def check_precision(precision: Precision, target: TargetSpec, profile: RuntimePr
         )
 
 
-def typed_graph(model: ir.Model, plan: QuantPlan, precision: Precision, profile: RuntimeProfile) -> bytes:
-    """The ONNX bytes of one precision; every value has one type, and casts say where it changes.
+def typed_graph(model: ir.Model, plan: QuantPlan, compute: ir.DataType, *, residual: bool = False) -> bytes:
+    """The ONNX bytes of one form; every value has one type, and casts say where it changes.
 
     Args:
         model: the float IR; it is not changed.
         plan: empty for a float precision.
-        precision: as for `lower`.
-        profile: whose scheme says what else is quantized.
+        compute: FLOAT16, BFLOAT16 or FLOAT.
+        residual: as for `compiler.lower.tensorrt.qdq.write_plan`.
 
     Raises:
         UnsupportedError: the graph breaks one of TensorRT's rules.
     """
-    compute = _COMPUTE.get(precision, ir.DataType.FLOAT16)
     copy = clone(model)
     lower_biases(copy, plan)
     to_primitives(copy)
-    write_plan(copy, plan, compute, residual=profile.scheme.residual == "s8")
+    write_plan(copy, plan, compute, residual=residual)
     set_types(copy, compute)
     sweep(copy.graph)
     copy.opset_imports.clear()

@@ -21,6 +21,7 @@ WIDE: Final = (
     "Div",
     "Clip",
     "Max",
+    "CumSum",
 )
 """Operators of heads (pooling, normalization) whose sums and squares may leave FP16: they stay in FP32."""
 _FLOATS: Final = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -35,6 +36,8 @@ def set_types(model: ir.Model, compute: ir.DataType) -> None:
         compute: FLOAT, FLOAT16 or BFLOAT16.
     """
     casts: _Casts = {}
+    for node in [each for each in model.graph if op(each, "CumSum")]:
+        _count_in_float(node)
     for node in list(model.graph):
         wanted = ir.DataType.FLOAT if op(node, *WIDE) else compute
         for place, value in enumerate(node.inputs):
@@ -48,6 +51,32 @@ def set_types(model: ir.Model, compute: ir.DataType) -> None:
     for value in list(model.graph.outputs):
         if value.dtype in _FLOATS and value.dtype != ir.DataType.FLOAT:
             _widen_output(value)
+
+
+def _count_in_float(node: ir.Node) -> None:
+    """A running sum of integers, as position ids are made of, in the floats that TensorRT 10 sums."""
+    value, out = node.inputs[0], node.outputs[0]
+    kind = out.dtype
+    if value is None or kind is None or kind in _FLOATS:
+        return
+    graph = graph_of(node)
+    before = make_node(
+        "Cast",
+        [value],
+        name=f"{node.name}_float",
+        attributes={"to": int(ir.DataType.FLOAT)},
+        dtype=ir.DataType.FLOAT,
+        shape=value.shape,
+    )
+    after = make_node(
+        "Cast", [out], name=f"{node.name}_integer", attributes={"to": int(kind)}, dtype=kind, shape=out.shape
+    )
+    graph.insert_before(node, [before])
+    graph.insert_after(node, [after])
+    replace_value(out, after.outputs[0])
+    after.replace_input_with(0, out)
+    node.replace_input_with(0, before.outputs[0])
+    out.type = ir.TensorType(ir.DataType.FLOAT)
 
 
 def _as(value: ir.Value, wanted: ir.DataType, before: ir.Node, casts: _Casts) -> ir.Value:

@@ -29,6 +29,7 @@ from tests.support.bundles import Edit, entry_of, listed_manifest
 
 GOLDEN_1_0 = Path(__file__).parent / "golden_manifest_1_0.json"
 GOLDEN_1_1 = Path(__file__).parent / "golden_manifest_1_1.json"
+GOLDEN_1_2 = Path(__file__).parent / "golden_manifest_1_2.json"
 
 
 def document() -> dict[str, Any]:
@@ -60,16 +61,51 @@ def test_round_trip_is_the_identity_on_manifest_and_bytes() -> None:
     assert parse_manifest(data).to_json() == data
 
 
-def test_the_bytes_of_schema_1_1_are_frozen() -> None:
-    assert listed_manifest().to_json() == GOLDEN_1_1.read_bytes()
-    assert parse_manifest(GOLDEN_1_1.read_bytes()) == listed_manifest()
+def test_the_bytes_of_schema_1_2_are_frozen() -> None:
+    assert listed_manifest().to_json() == GOLDEN_1_2.read_bytes()
+    assert parse_manifest(GOLDEN_1_2.read_bytes()) == listed_manifest()
 
 
-def test_schema_1_0_is_read_and_written_as_it_was(validator: Draft202012Validator) -> None:
-    older = replace(listed_manifest(), schema_version="1.0", placement=None)
-    assert older.to_json() == GOLDEN_1_0.read_bytes()
-    assert parse_manifest(GOLDEN_1_0.read_bytes()) == older
-    validator.validate(json.loads(GOLDEN_1_0.read_bytes()))
+OLDER: dict[str, tuple[Path, dict[str, Any]]] = {
+    "1.0": (GOLDEN_1_0, {"placement": None}),
+    "1.1": (GOLDEN_1_1, {}),
+}
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_schema_is_read_and_written_as_it_was(version: str, validator: Draft202012Validator) -> None:
+    golden, changes = OLDER[version]
+    older = replace(listed_manifest(), schema_version=version, **changes)
+    assert older.to_json() == golden.read_bytes()
+    assert parse_manifest(golden.read_bytes()) == older
+    validator.validate(json.loads(golden.read_bytes()))
+
+
+def engine() -> dict[str, Any]:
+    return {
+        "shapes": {"min": [1, 16], "opt": [1, 128], "max": [8, 512]},
+        "variants": [{"precision": "int8", "onnx": "model/model.onnx", "engine": None}],
+        "compute_capabilities": [],
+        "workspace_mb": 1024,
+        "placement": "not known before an engine is built",
+    }
+
+
+def for_tensorrt(**changes: Any) -> Edit:
+    def edit(value: dict[str, Any]) -> None:
+        value["runtime"].update(backend="tensorrt")
+        value["engine"] = {**engine(), **changes}
+
+    return edit
+
+
+def test_a_bundle_whose_engine_is_built_on_the_device(validator: Draft202012Validator) -> None:
+    manifest = parsed(for_tensorrt())
+    assert manifest.engine is not None
+    assert manifest.engine.shapes.max == (8, 512)
+    assert manifest.engine.variants[0].engine is None
+    assert parse_manifest(manifest.to_json()) == manifest
+    validator.validate(json.loads(manifest.to_json()))
 
 
 def test_placement_may_be_null() -> None:
@@ -94,6 +130,11 @@ def test_target_record_keeps_what_the_device_check_needs() -> None:
     assert TargetRecord.of(spec) == TargetRecord(
         spec.id, "x86_64", "linux", (("avx512_vnni", "avx_vnni"),), spec.memory_mb
     )
+
+
+def in_1_0(value: dict[str, Any]) -> None:
+    del value["engine"], value["target"]["compute_capabilities"]
+    value.update(schema_version="1.0")
 
 
 # Each edit breaks one rule that the JSON Schema can state too.
@@ -155,7 +196,7 @@ STRUCTURAL: dict[str, tuple[Edit, str]] = {
     "file role": (lambda d: d["files"][0].update(role="library"), r"files\[0\].role must be one of"),
     "digest": (lambda d: d.update(content_digest="md5:00"), "content_digest must match"),
     "placement missing": (lambda d: d.pop("placement"), "placement is missing"),
-    "placement in 1.0": (lambda d: d.update(schema_version="1.0"), "unknown key 'placement'"),
+    "placement in 1.0": (in_1_0, "unknown key 'placement'"),
     "placement a list": (lambda d: d.update(placement=[]), "placement must be a table"),
     "placement unknown key": (lambda d: d["placement"].update(gpu=1), "unknown key 'placement.gpu'"),
     "runtime version": (lambda d: d["placement"].update(runtime_version=""), "placement.runtime_version"),
@@ -176,6 +217,21 @@ STRUCTURAL: dict[str, tuple[Edit, str]] = {
     "no role": (lambda d: d["placement"]["products"][0].update(roles=[]), "between 1 and 4096"),
     "role": (lambda d: d["placement"]["products"][0].update(roles=["A b"]), r"roles\[0\] must match"),
     "reason": (lambda d: d["placement"]["kept_float"][0].update(reason=None), "reason must be a string"),
+    "engine missing": (lambda d: d.pop("engine"), "engine is missing"),
+    "engine in 1.1": (lambda d: d.update(schema_version="1.1"), "unknown key"),
+    "no variant": (for_tensorrt(variants=[]), "variants must have one"),
+    "variant elsewhere": (
+        for_tensorrt(variants=[{"precision": "int8", "onnx": "tokenizer/model.onnx", "engine": None}]),
+        "files in model/",
+    ),
+    "variant a library": (
+        for_tensorrt(variants=[{"precision": "int8", "onnx": "model/m.onnx", "engine": "model/m.so"}]),
+        ".engine files",
+    ),
+    "shape of one number": (for_tensorrt(shapes={**engine()["shapes"], "opt": [1]}), "engine.shapes.opt"),
+    "shape zero": (for_tensorrt(shapes={**engine()["shapes"], "min": [0, 1]}), "engine.shapes.min"),
+    "capability": (for_tensorrt(compute_capabilities=["sm86"]), "compute_capabilities"),
+    "workspace": (for_tensorrt(workspace_mb=0), "workspace_mb must be between"),
     "too many files": (lambda d: d.update(files=d["files"] * 13), "files has more than 64"),
 }
 
@@ -194,14 +250,38 @@ def test_parser_and_published_schema_reject_the_same(
 
 def test_published_schema_accepts_what_the_parser_accepts(validator: Draft202012Validator) -> None:
     validator.validate(document())
-    required = [*validator.schema["required"], *validator.schema["else"]["required"]]
-    assert sorted(required) == sorted(document())
-    for key in ("task_config", "target", "runtime", "tokenizer", "placement"):
+    since = [key for rule in validator.schema["allOf"] for key in rule["else"]["required"]]
+    assert sorted([*validator.schema["required"], *since]) == sorted(document())
+    for key in ("task_config", "runtime", "tokenizer", "placement"):
         assert validator.schema["$defs"][key]["required"] == sorted(document()[key])
+    assert sorted(validator.schema["$defs"]["target"]["properties"]) == sorted(document()["target"])
+    assert validator.schema["$defs"]["engine"]["required"] == sorted(engine())
 
 
 # Rules between keys, which a JSON Schema does not state.
 CROSS: dict[str, tuple[Edit, str]] = {
+    "an engine for onnxruntime": (
+        lambda d: d.update(engine=engine()),
+        "engine must be given for TensorRT, and for no other backend",
+    ),
+    "no engine for TensorRT": (
+        lambda d: d["runtime"].update(backend="tensorrt"),
+        "engine must be given for TensorRT, and for no other backend",
+    ),
+    "a variant that is not listed": (
+        for_tensorrt(
+            variants=[*engine()["variants"], {"precision": "fp16", "onnx": "model/b.onnx", "engine": None}]
+        ),
+        "files does not list model/b.onnx",
+    ),
+    "a model that is no variant": (
+        for_tensorrt(variants=[{"precision": "fp16", "onnx": "model/b.onnx", "engine": None}]),
+        "runtime.model must be a file of engine.variants",
+    ),
+    "shapes that descend": (
+        for_tensorrt(shapes={"min": [1, 16], "opt": [1, 8], "max": [8, 512]}),
+        "must ascend",
+    ),
     "role elsewhere": (
         lambda d: entry_of(d, "model/model.onnx").update(role="report"),
         "role report has no place at 'model/model.onnx'",

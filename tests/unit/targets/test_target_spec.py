@@ -64,7 +64,11 @@ EDITS = {
     "integer for boolean": ("asymmetric = true", "asymmetric = 1", "asymmetric must be true or false"),
     "unknown choice": ("weight_qmax = 127", "weight_qmax = 100", "must be one of 127, 64, not 100"),
     "boolean choice": ("weight_qmax = 127", "weight_qmax = true", "must be one of 127, 64, not a boolean"),
-    "unknown arch": ('arch = "x86_64"', 'arch = "riscv"', "arch must be one of x86_64, aarch64, any, not 'riscv'"),
+    "unknown arch": (
+        'arch = "x86_64"',
+        'arch = "riscv"',
+        "arch must be one of x86_64, aarch64, any, not 'riscv'",
+    ),
     "unknown runtime": ('name = "openvino"', 'name = "tvm"', "runtimes[0].name must be one of"),
     "runtime twice": ('name = "openvino"', 'name = "onnxruntime"', "names one runtime twice"),
     "flat features": (
@@ -102,6 +106,42 @@ def test_options_are_optional_strings() -> None:
 def test_a_profile_without_runtimes() -> None:
     with pytest.raises(UsageError, match="runtimes must name one runtime at least"):
         parsed(VNNI[: VNNI.index("[[runtimes]]")] + "runtimes = []\n")
+
+
+GPU = (files("targets") / "profiles" / "rtx-ada.toml").read_text(encoding="utf-8")
+GPU_EDITS = {
+    "a CPU with shapes": (
+        'name = "tensorrt-rtx"',
+        'name = "openvino"',
+        "shapes must be given for a runtime on",
+    ),
+    "no capability": ('["8.9"]', "[]", "compute_capabilities must name those"),
+    "capability": ('["8.9"]', '["sm89"]', "compute_capabilities[0] must match"),
+    "shapes descend": ("opt = [1, 128]", "opt = [1, 8]", "min, opt and max must ascend"),
+    "shape of three": ("opt = [1, 128]", "opt = [1, 128, 1]", "opt must be [batch, tokens]"),
+    "batch zero": ("min = [1, 16]", "min = [0, 16]", "min must be [batch, tokens]"),
+    "form": ('form = "fp8"', 'form = "fp4"', "scheme.form must be one of"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), GPU_EDITS.values(), ids=GPU_EDITS)
+def test_a_gpu_profile_that_breaks_a_rule_names_the_key(old: str, new: str, message: str) -> None:
+    assert old in GPU
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parsed(GPU.replace(old, new, 1))
+
+
+def test_a_gpu_is_never_native() -> None:
+    old = Machine("x86_64", "linux", "Test CPU", frozenset({"avx2"}), 2, 4096)
+    with pytest.raises(IncompatibleError):
+        detect_native(old)
+
+
+def test_shapes_within_a_models_length() -> None:
+    shapes = get_target("rtx-ada").shapes
+    assert shapes is not None
+    assert shapes.within(100).all == ((1, 16), (1, 100), (8, 100))
+    assert shapes.within(4096) == shapes
 
 
 def test_profiles_by_path(tmp_path: Path) -> None:
