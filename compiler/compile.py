@@ -12,7 +12,16 @@ import onnx_ir as ir
 
 from calibration.examples import Example
 from compiler.auto_precision import AutoPrecision
-from compiler.build import LOWERINGS, Candidate, Known, build, choose_runtimes, open_artifact, open_variants
+from compiler.build import (
+    LOWERINGS,
+    Candidate,
+    Known,
+    build,
+    choose_runtimes,
+    open_artifact,
+    open_variants,
+    precision_for,
+)
 from compiler.contents import bundle_files, golden_outputs
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
@@ -159,7 +168,8 @@ class _Compile:
         specs = [get_target(name) for name in self._options.targets]
         here = machine()
         for index, spec in enumerate(specs):
-            choose_runtimes(spec, self._options)
+            for profile in choose_runtimes(spec, self._options):
+                precision_for(profile, self._options)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             if not spec.gpu and not here.fits(spec):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from calibration.data import open_dataset
 from calibration.examples import DataOptions
 from compiler.report.files import REFERENCE
-from compiler.sessions import open_bundle_session, open_session
+from compiler.sessions import evidence_here, open_bundle_session, open_session, open_simulated_session
 from compiler.texts import truncation_note
 from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
@@ -31,6 +31,8 @@ def revalidate(
     threads: int = 0,
 ) -> tuple[Validation, tuple[str, ...]]:
     """Run a bundle over evaluation data and compare with FP32 where it is known.
+
+    A bundle for a GPU that is not here is simulated, and the record says so.
 
     Args:
         bundle: an open bundle.
@@ -55,7 +57,9 @@ def revalidate(
     recorded = _Recorded.of(bundle)
     if limit is None and data.digest == recorded.sha256:
         limit = recorded.samples
-    with open_bundle_session(bundle, threads=threads) as session:
+    evidence = evidence_here(bundle)
+    opened = open_bundle_session if evidence == "measured" else open_simulated_session
+    with opened(bundle, threads=threads) as session:
         evaluator = make_evaluator(
             data,
             manifest.task,
@@ -67,9 +71,8 @@ def revalidate(
         compiled = evaluator.predict(session, None)
         cut = truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
     baseline = _kept(bundle, evaluator) if model is None else _fp32(bundle, model, evaluator, threads)
-    validation = evaluator.compare(
-        baseline, compiled, max_drop=_gate(bundle) if max_drop is None else max_drop
-    )
+    allowed = _gate(bundle) if max_drop is None else max_drop
+    validation = evaluator.compare(baseline, compiled, max_drop=allowed, evidence=evidence)
     return validation, (*cut, *((NO_BASELINE,) if baseline is None else ()))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from compiler.lower.tensorrt.simulation import SimulatedBackend
 from targets.bundle.reader import Bundle
-from targets.bundle.schema import TaskConfig
+from targets.bundle.schema import TOKENIZER_PATH, TaskConfig
+from targets.errors import IncompatibleError, MissingBackendError, UsageError
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings
 from targets.runtime.tokenize import TextEncoder
+from targets.spec import Evidence
 
 FILL_MASK_BATCH: Final = 4
 """Texts of one run of fill-mask: its output has the vocabulary's size for every token."""
@@ -24,6 +27,33 @@ def open_bundle_session(bundle: Bundle, *, threads: int = 0) -> Session:
     """A session over a bundle as it was compiled, whatever it was tuned to."""
     settings = RunSettings(threads=threads, shapes=DYNAMIC)
     return Session.from_bundle(bundle, settings=settings, batch_size=batch_size(bundle.manifest.task))
+
+
+def open_simulated_session(bundle: Bundle, *, threads: int = 0) -> Session:
+    """A session over the graph of a bundle for a GPU, computed on this CPU.
+
+    Raises:
+        UsageError: a bundle for a CPU, which is run and not simulated.
+        IntegrityError: a file is not what the manifest says.
+    """
+    manifest = bundle.manifest
+    if manifest.engine is None:
+        raise UsageError(f"{bundle.path} is for a CPU", "run it on one")
+    backend = SimulatedBackend(bundle.read(manifest.engine.variants[0].onnx), threads=threads)
+    needs_type_ids = "token_type_ids" in backend.input_names
+    encoder = TextEncoder.from_bytes(bundle.read(TOKENIZER_PATH), manifest.tokenizer, needs_type_ids)
+    return open_session(backend, encoder, manifest.task, manifest.task_config)
+
+
+def evidence_here(bundle: Bundle) -> Evidence:
+    """What a validation on this machine shows: bundles for a GPU are simulated where that is not there."""
+    if bundle.manifest.engine is None:
+        return "measured"
+    try:
+        bundle.check_device()
+    except (IncompatibleError, MissingBackendError):
+        return "simulated"
+    return "measured"
 
 
 def batch_size(task: str) -> int | None:

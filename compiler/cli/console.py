@@ -15,6 +15,7 @@ from rich.table import Table
 from compiler.report.text import precision_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning
+from targets.spec import GPU_RUNTIMES
 
 
 class ConsoleProgress:
@@ -98,7 +99,9 @@ def print_summary(result: CompileResult) -> None:
     for bundle in result.bundles:
         console.print(_table(bundle))
         console.print(f"{bundle.path}", highlight=False, markup=False)
-        console.print(f'try: bertc run {bundle.path} --text "..."', highlight=False, markup=False)
+        here = f'try: bertc run {bundle.path} --text "..."'
+        there = "simulated here: the device has its GPU"
+        console.print(here if bundle.runtime not in GPU_RUNTIMES else there, highlight=False, markup=False)
 
 
 def _table(bundle: BundleResult) -> Table:

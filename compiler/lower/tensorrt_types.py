@@ -20,7 +20,8 @@ Operands = list[tuple[ir.Value, ir.DataType]]
 OPSETS: Final = range(9, 25)
 OPERATORS: Final = frozenset(
     {
-        "Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Constant", "CumSum", "ConstantOfShape",
+        "Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape",
+        "CumSum",
         "DequantizeLinear", "Div", "Einsum", "Equal", "Erf", "Exp", "Expand", "Flatten", "Gather",
         "GatherElements", "GatherND", "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity",
         "LayerNormalization", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "Mean", "Min",

@@ -8,10 +8,11 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from targets.bundle.schema import RuntimeSpec, TargetRecord
+from targets.bundle.schema import EngineRecord, RuntimeSpec, TargetRecord
 from targets.detect import Machine
 from targets.detect import machine as this_machine
 from targets.errors import IncompatibleError, MissingBackendError
+from targets.gpu import Gpus, gpus
 
 _DISTRIBUTIONS: Final = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
@@ -19,20 +20,28 @@ _DISTRIBUTIONS: Final = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
 }
+_PACKAGES: Final = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 
-def check_device(target: TargetRecord, runtime: RuntimeSpec, machine: Machine | None = None) -> None:
+def check_device(
+    target: TargetRecord,
+    runtime: RuntimeSpec,
+    machine: Machine | None = None,
+    *,
+    engine: EngineRecord | None = None,
+) -> None:
     """Check a machine against what a bundle was compiled for.
 
     Args:
         target: the device of the bundle.
         runtime: the backend of the bundle.
         machine: the machine; None is the one that runs.
+        engine: of a bundle for TensorRT.
 
     Raises:
-        IncompatibleError: other architecture, operating system or CPU features, too little memory,
-            or a backend that is too old.
+        IncompatibleError: other architecture, operating system, CPU features or GPU, too little memory,
+            or a backend that is too old, or for an engine another one than built it.
         MissingBackendError: the backend is not installed.
     """
     found = machine or this_machine()
@@ -47,7 +56,9 @@ def check_device(target: TargetRecord, runtime: RuntimeSpec, machine: Machine | 
         raise IncompatibleError(
             f"the CPU ({found.cpu_model}) has no {groups}, which the bundle needs", another
         )
-    if 0 < found.memory_mb < target.memory_mb:
+    if engine is not None:
+        check_gpu(target, engine, gpus())
+    elif 0 < found.memory_mb < target.memory_mb:
         raise IncompatibleError(
             f"the bundle needs a device with {target.memory_mb} MiB of memory, this has {found.memory_mb}",
             another,
@@ -55,21 +66,61 @@ def check_device(target: TargetRecord, runtime: RuntimeSpec, machine: Machine | 
     check_backend(runtime)
 
 
+def check_gpu(target: TargetRecord, engine: EngineRecord, present: Gpus) -> None:
+    """Check the GPU that CUDA numbers first, on which engines run.
+
+    An engine holds native code for the compute capabilities that it was built for; NVIDIA promises nothing
+    on others.
+
+    Args:
+        target: the device of the bundle.
+        engine: what the bundle says of its engines.
+        present: the GPUs that are there.
+
+    Raises:
+        IncompatibleError: no GPU, another compute capability, or too little memory.
+    """
+    wanted = engine.compute_capabilities or target.compute_capabilities
+    named = f"a GPU of compute capability {' or '.join(wanted)}" if wanted else "an NVIDIA GPU"
+    if not present.found:
+        raise IncompatibleError(
+            f"the bundle needs {named}, and {present.reason or 'there is none'}",
+            "run it on that device; `bertc validate` simulates it here",
+        )
+    first = present.found[0]
+    if wanted and first.compute_capability not in wanted:
+        raise IncompatibleError(
+            f"the bundle needs {named}, and {first.name} has {first.compute_capability}",
+            "compile the model for this GPU: see `bertc targets`, or use --target nvidia-generic",
+        )
+    if 0 < first.memory_mb < target.memory_mb:
+        raise IncompatibleError(
+            f"the bundle needs {target.memory_mb} MiB of GPU memory, {first.name} has {first.memory_mb}",
+            "compile a smaller model for it",
+        )
+
+
 def check_backend(runtime: RuntimeSpec) -> None:
     """Check that the backend is installed and new enough.
 
     Raises:
         MissingBackendError: not installed.
-        IncompatibleError: older than the bundle's minimum version.
+        IncompatibleError: older than the bundle's minimum version, or another than built its engine.
     """
     install = f'pip install "bertc[{runtime.backend}]"'
-    if importlib.util.find_spec(runtime.backend) is None:
+    names = _PACKAGES.get(runtime.backend, (runtime.backend,))
+    if all(importlib.util.find_spec(each) is None for each in names):
         raise MissingBackendError(f"{runtime.backend}, which runs this bundle, is not installed", install)
     installed = backend_version(runtime.backend)
     if release(installed) < release(runtime.minimum_version):
         raise IncompatibleError(
             f"{runtime.backend} {installed} is older than {runtime.minimum_version}, which the bundle needs",
             f'pip install --upgrade "{runtime.backend}>={runtime.minimum_version}"',
+        )
+    if runtime.model.endswith(".engine") and release(installed)[:3] != release(runtime.tested_version)[:3]:
+        raise IncompatibleError(
+            f"the engine was built by {runtime.backend} {runtime.tested_version}, this is {installed}",
+            f'pip install "{runtime.backend}=={runtime.tested_version}", or compile again with this one',
         )
 
 

@@ -147,7 +147,7 @@ class Bundle:
                 memory, or a backend that is too old.
             MissingBackendError: the backend is not installed.
         """
-        check_device(self.manifest.target, self.manifest.runtime, machine)
+        check_device(self.manifest.target, self.manifest.runtime, machine, engine=self.manifest.engine)
 
     def session(
         self,

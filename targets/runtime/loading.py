@@ -58,7 +58,8 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     """
     manifest = bundle.manifest
     clock = [time.perf_counter()]
-    require_package(manifest.runtime.backend)
+    if manifest.engine is None:
+        require_package(manifest.runtime.backend)
     clock.append(time.perf_counter())
     files = [bundle.read(path) for path in model_files(manifest.runtime)]
     tokenizer = bundle.read(TOKENIZER_PATH)

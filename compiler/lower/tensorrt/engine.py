@@ -43,7 +43,6 @@ def build_engine(
     shapes: ShapeRange,
     *,
     workspace_mb: int,
-    weightless: bool = False,
 ) -> bytes:
     """Compile a strongly typed graph, weights inside: without a GPU the builder makes no weightless engine.
 

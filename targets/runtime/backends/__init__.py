@@ -10,6 +10,7 @@ from targets.errors import IncompatibleError, MissingBackendError, UsageError
 from targets.runtime.backends.base import Backend
 from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.settings import DYNAMIC, ShapePolicy
+from targets.spec import GPU_RUNTIMES
 
 __all__ = ["Backend", "open_backend", "open_backend_from_path"]
 
@@ -94,6 +95,11 @@ def _open(
 
         return OpenVinoBackend(
             model, weights, threads=count, options=options, streams=streams, shapes=shapes, cached=cached
+        )
+    if runtime in GPU_RUNTIMES:
+        raise IncompatibleError(
+            f"this version of bertc builds and checks bundles for {runtime}, and does not run them yet",
+            "give model/model.engine or model/model.onnx of the bundle to TensorRT's own tools",
         )
     raise UsageError(f"there is no runtime {runtime!r}", "use onnxruntime or openvino")
 
