@@ -91,8 +91,8 @@ class CompileOptions:
             kind = "static INT8" if self.built == "int8" else "FP8"
             raise UsageError(
                 f"{kind} needs text to calibrate on",
-                "pass --calibration-data FILE, or --precision int8-dynamic, fp16 or bf16 (GPUs: int8-weights), which "
-                "need none",
+                "pass --calibration-data FILE, or --precision int8-dynamic, fp16 or bf16, which need none, "
+                "as int8-weights on GPUs",
             )
         self._check_gate()
         if self.name is not None and _NAME.fullmatch(self.name) is None:
