@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +34,7 @@ from compiler.quantize.quantizer import (
     quantize_weights,
 )
 from compiler.texts import TextFeeds
+from targets.bundle.device import is_installed
 from targets.errors import AccuracyGateError, MissingBackendError, UnsupportedError
 from targets.runtime.backends import open_backend
 from targets.runtime.backends.base import Backend
@@ -44,7 +44,6 @@ LOWERINGS: Final = {"onnxruntime": onnxruntime_lowering.lower, "openvino": openv
 TIMED_SHAPES: Final = ((1, 128), (8, 128))
 Known = dict[tuple[Precision, QuantScheme, bool], Quantized]
 """Quantized graphs by precision and scheme, and by whether they were quantized in sequence."""
-_PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _BUILT_ON_DEVICE: Final = "tensorrt"
 _GPU_ONLY: Final = ("int8-weights", "fp8")
 _SECONDS: Final = 3.0
@@ -78,7 +77,7 @@ def choose_runtimes(target: TargetSpec, options: CompileOptions) -> tuple[Runtim
         MissingBackendError: none of them is installed.
     """
     asked = target.runtimes if options.runtime == "auto" else (target.runtime(options.runtime),)
-    found = tuple(each for each in asked if _is_installed(each.name))
+    found = tuple(each for each in asked if _is_there(each.name))
     if not found:
         names = " and ".join(each.name for each in asked)
         extra = "tensorrt-rtx" if asked[0].name in GPU_RUNTIMES else "compile"
@@ -86,9 +85,8 @@ def choose_runtimes(target: TargetSpec, options: CompileOptions) -> tuple[Runtim
     return found
 
 
-def _is_installed(runtime: str) -> bool:
-    names = _PACKAGES.get(runtime, (runtime,))
-    return runtime == _BUILT_ON_DEVICE or any(importlib.util.find_spec(each) is not None for each in names)
+def _is_there(runtime: str) -> bool:
+    return runtime == _BUILT_ON_DEVICE or is_installed(runtime)
 
 
 def precision_for(profile: RuntimeProfile, options: CompileOptions) -> Precision:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Final
 
+from targets.cli.doctor import HOST_PACKAGES
 from targets.errors import MissingBackendError
-
-_NEEDED: Final = ("torch", "transformers", "onnx_ir", "onnxscript", "onnxruntime", "rich")
 
 
 def require_host() -> None:
@@ -16,7 +14,7 @@ def require_host() -> None:
     Raises:
         MissingBackendError: naming the ones that are missing.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in HOST_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(missing)
         raise MissingBackendError(f"compiling needs {names}", 'run: pip install "bertc[compile]"')

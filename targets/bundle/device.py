@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -78,26 +79,45 @@ def check_gpu(target: TargetRecord, engine: EngineRecord, present: Gpus) -> None
         present: the GPUs that are there.
 
     Raises:
-        IncompatibleError: no GPU, another compute capability, or too little memory.
+        IncompatibleError: as `check_target_gpu`.
     """
     wanted = engine.compute_capabilities or target.compute_capabilities
+    check_target_gpu(wanted, target.memory_mb, present)
+
+
+def check_target_gpu(wanted: Sequence[str], memory_mb: int, present: Gpus) -> None:
+    """Check the GPU that CUDA numbers first against what a target needs.
+
+    Args:
+        wanted: compute capabilities, one of which it must have; empty for any.
+        memory_mb: its memory, at least, in MiB.
+        present: the GPUs that are there.
+
+    Raises:
+        IncompatibleError: no GPU, another compute capability, or too little memory.
+    """
     named = f"a GPU of compute capability {' or '.join(wanted)}" if wanted else "an NVIDIA GPU"
     if not present.found:
         raise IncompatibleError(
-            f"the bundle needs {named}, and {present.reason or 'there is none'}",
+            f"it needs {named}, and {present.reason or 'there is none'}",
             "run it on that device; `bertc validate` simulates it here",
         )
     first = present.found[0]
     if wanted and first.compute_capability not in wanted:
         raise IncompatibleError(
-            f"the bundle needs {named}, and {first.name} has {first.compute_capability}",
+            f"it needs {named}, and {first.name} has {first.compute_capability}",
             "compile the model for this GPU: see `bertc targets`, or use --target nvidia-generic",
         )
-    if 0 < first.memory_mb < target.memory_mb:
+    if 0 < first.memory_mb < memory_mb:
         raise IncompatibleError(
-            f"the bundle needs {target.memory_mb} MiB of GPU memory, {first.name} has {first.memory_mb}",
+            f"it needs {memory_mb} MiB of GPU memory, and {first.name} has {first.memory_mb}",
             "compile a smaller model for it",
         )
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether a runtime's package can be found; it is not imported."""
+    return any(importlib.util.find_spec(each) is not None for each in _PACKAGES.get(runtime, (runtime,)))
 
 
 def check_backend(runtime: RuntimeSpec) -> None:
@@ -108,8 +128,7 @@ def check_backend(runtime: RuntimeSpec) -> None:
         IncompatibleError: older than the bundle's minimum version, or another than built its engine.
     """
     install = f'pip install "bertc[{runtime.backend}]"'
-    names = _PACKAGES.get(runtime.backend, (runtime.backend,))
-    if all(importlib.util.find_spec(each) is None for each in names):
+    if not is_installed(runtime.backend):
         raise MissingBackendError(f"{runtime.backend}, which runs this bundle, is not installed", install)
     installed = backend_version(runtime.backend)
     if release(installed) < release(runtime.minimum_version):

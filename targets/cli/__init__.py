@@ -6,6 +6,7 @@ import click
 
 from targets.cli.bench import bench_command
 from targets.cli.check import selftest_command, verify_command
+from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
 from targets.cli.run import run_command
 from targets.cli.targets import targets_command
@@ -21,6 +22,7 @@ DEVICE_COMMANDS: tuple[click.Command, ...] = (
     tune_command,
     inspect_command,
     targets_command,
+    doctor_command,
 )
 
 

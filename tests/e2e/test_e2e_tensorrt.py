@@ -64,7 +64,7 @@ def test_commands_on_a_machine_without_the_gpu(onnx_model: Path, data: Path, tmp
     )
     for command in (("verify",), ("selftest",), ("bench",), ("run", "--text", "x")):
         name, *rest = command
-        bertc(name, compiled.path, *rest).fails(6, "needs an NVIDIA GPU")
+        bertc(name, compiled.path, *rest).fails(6, "it needs an NVIDIA GPU")
     assert bertc("verify", compiled.path, "--no-device").code == 0
     assert bertc("inspect", compiled.path).code == 0
     told = bertc("validate", compiled.path, "--eval-data", data, "--json")

@@ -15,8 +15,8 @@ from compiler.lower.artifact import Artifact, Census
 from compiler.lower.biases import lower_biases
 from compiler.lower.clean import strip
 from compiler.lower.tensorrt.qdq import write_plan
+from compiler.lower.tensorrt.rules import require_valid
 from compiler.lower.tensorrt.types import set_types
-from compiler.lower.tensorrt_rules import require_valid
 from compiler.quantize.plan import QuantPlan
 from targets.bundle.schema import EngineRecord, EngineVariant
 from targets.errors import InternalError, UnsupportedError

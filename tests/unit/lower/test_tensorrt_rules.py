@@ -11,8 +11,8 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compiler.lower.tensorrt_rules import require_valid, violations
-from compiler.lower.tensorrt_types import OPERATORS
+from compiler.lower.tensorrt.rule_facts import OPERATORS
+from compiler.lower.tensorrt.rules import require_valid, violations
 from targets.errors import UnsupportedError
 
 WIDTH, INNER, CLASSES = 64, 96, 3

@@ -100,7 +100,7 @@ def test_the_gpu_of_an_engine() -> None:
         (Gpus(reason="there is no NVIDIA driver"), "compute capability 8.9, and there is no NVIDIA driver"),
         (Gpus((replace(ADA, compute_capability="9.0"),)), "RTX 4090 has 9.0"),
         (Gpus((replace(ADA, compute_capability="8.6"),)), "RTX 4090 has 8.6"),
-        (Gpus((replace(ADA, memory_mb=500),)), "needs 1024 MiB of GPU memory"),
+        (Gpus((replace(ADA, memory_mb=500),)), "it needs 1024 MiB of GPU memory"),
     ],
 )
 def test_another_gpu_is_refused(present: Gpus, message: str) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.ir.edit import attribute_int, constant, op, produced_by
-from compiler.lower.tensorrt_types import (
+from compiler.lower.tensorrt.rule_facts import (
     FLOATS,
     MAKES_CONSTANTS,
     OPERATORS,
