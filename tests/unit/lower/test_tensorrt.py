@@ -19,7 +19,6 @@ from hypothesis.extra.numpy import arrays
 from compiler.integer.reference import IntegerReference
 from compiler.ir.edit import add_initializer, make_node
 from compiler.ir.execute import serialize
-from compiler.lower.tensorrt import engine as engine_module
 from compiler.lower.tensorrt.engine import build_engine, with_engine
 from compiler.lower.tensorrt.lowering import FILE, FLOAT_FILE, lower, typed_graph
 from compiler.lower.tensorrt.scales import numpy_type, storable, storable_weight
@@ -31,6 +30,8 @@ from compiler.quantize.plan import QuantPlan, QWeight
 from compiler.quantize.quantizer import Quantized, quantize_dynamic, quantize_tables, quantize_weights
 from targets.errors import MissingBackendError, UnsupportedError
 from targets.registry import get_target
+from targets.runtime.engine import packages
+from targets.runtime.engine.builder import BuildOptions, build
 from targets.spec import QuantScheme, ShapeRange
 from tests.support.lowered import Case, gap, make_case
 from tests.support.models import FAMILIES
@@ -307,6 +308,16 @@ def test_what_the_builder_refuses(case: Case) -> None:
         build_engine(typed_graph(float8.model, float8.plan, HALF), ["7.5"], SHAPES, workspace_mb=64)
 
 
+def test_the_builds_progress(case: Case) -> None:
+    rtx()
+    seen: list[tuple[str, int, int]] = []
+    options = BuildOptions(SHAPES, 64, ("8.6",))
+    trt = packages.load_tensorrt("tensorrt-rtx")
+    build(trt, typed_graph(case.model, QuantPlan(), HALF), options, lambda *told: seen.append(told))
+    assert seen
+    assert all(0 <= done <= steps for _, done, steps in seen)
+
+
 def test_without_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.import_module
 
@@ -315,9 +326,9 @@ def test_without_tensorrt_rtx(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModuleNotFoundError(name=name)
         return real(name, *rest)
 
-    monkeypatch.setattr(engine_module.importlib, "import_module", missing)
-    with pytest.raises(MissingBackendError, match="TensorRT-RTX") as caught:
-        engine_module.tensorrt_rtx()
+    monkeypatch.setattr(packages.importlib, "import_module", missing)
+    with pytest.raises(MissingBackendError, match="tensorrt-rtx") as caught:
+        packages.load_tensorrt("tensorrt-rtx")
     assert "bertc[tensorrt-rtx]" in caught.value.hint
 
 

@@ -1,0 +1,1 @@
+"""TensorRT engines: built on a device or ahead of time, and run."""
