@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TOKENIZER_PATH, model_files
+from targets.errors import IncompatibleError
 from targets.runtime.backends import open_backend, require_package
 from targets.runtime.backends.base import Backend
 from targets.runtime.settings import RunSettings
@@ -61,6 +62,11 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     if manifest.engine is None:
         require_package(manifest.runtime.backend)
     clock.append(time.perf_counter())
+    if manifest.runtime.model.endswith(".onnx") and manifest.runtime.backend == "tensorrt":
+        raise IncompatibleError(
+            "the engine has to be built on the device, which this version of bertc does not do yet",
+            "build it with TensorRT's own tools from model/model.onnx: trtexec --stronglyTyped",
+        )
     files = [bundle.read(path) for path in model_files(manifest.runtime)]
     tokenizer = bundle.read(TOKENIZER_PATH)
     clock.append(time.perf_counter())

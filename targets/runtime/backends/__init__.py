@@ -31,8 +31,8 @@ def open_backend(
     """Loads a model from bytes that the caller has already checked.
 
     Args:
-        runtime: `onnxruntime` or `openvino`.
-        model: the ONNX file, or the XML of an OpenVINO model.
+        runtime: one of `targets.spec.RUNTIMES`.
+        model: the ONNX file, the XML of an OpenVINO model, or an engine of TensorRT or TensorRT-RTX.
         weights: the `.bin` of an OpenVINO model; None for onnxruntime.
         threads: threads of all streams together; 0 for every physical core this process may use.
         options: session options, each on the runtime's allow-list.
@@ -96,11 +96,10 @@ def _open(
         return OpenVinoBackend(
             model, weights, threads=count, options=options, streams=streams, shapes=shapes, cached=cached
         )
-    if runtime in GPU_RUNTIMES:
-        raise IncompatibleError(
-            f"this version of bertc builds and checks bundles for {runtime}, and does not run them yet",
-            "give model/model.engine or model/model.onnx of the bundle to TensorRT's own tools",
-        )
+    if runtime in GPU_RUNTIMES and isinstance(model, bytes):
+        from targets.runtime.backends.tensorrt import TensorRtBackend
+
+        return TensorRtBackend(model, runtime)
     raise UsageError(f"there is no runtime {runtime!r}", "use onnxruntime or openvino")
 
 
