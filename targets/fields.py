@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -120,6 +121,19 @@ class Fields:
     def integer_or_null(self, key: str, low: int = 0, high: int = MAX_INTEGER) -> int | None:
         """An integer in [low, high], or null."""
         return None if self._get(key) is None else self.integer(key, low, high)
+
+    def real(self, key: str) -> float:
+        """A finite number that is not negative."""
+        value = self._get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(key, "a number", value)
+        if not 0 <= value < math.inf:
+            raise self._fail(f"{self.place(key)} must be a number from 0")
+        return float(value)
+
+    def real_or_null(self, key: str) -> float | None:
+        """A finite number that is not negative, or null."""
+        return None if self._get(key) is None else self.real(key)
 
     def flag(self, key: str) -> bool:
         """A boolean."""

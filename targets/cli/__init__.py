@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from targets.cli.bench import bench_command
+from targets.cli.build import build_command
 from targets.cli.check import selftest_command, verify_command
 from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
@@ -23,6 +24,7 @@ DEVICE_COMMANDS: tuple[click.Command, ...] = (
     inspect_command,
     targets_command,
     doctor_command,
+    build_command,
 )
 
 

@@ -84,8 +84,6 @@ def _cannot_run(spec: TargetSpec, here: Machine, present: Gpus) -> str | None:
             check_target_gpu(spec.compute_capabilities, spec.memory_mb, present)
         except IncompatibleError as error:
             return error.message
-        if "tensorrt" in names:
-            return "its engine has to be built here, which this version of bertc does not do yet"
     elif not here.fits(spec):
         return _differs(spec, here)
     return None if any(map(is_installed, names)) else f"{' and '.join(names)} not installed"

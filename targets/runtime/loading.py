@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TOKENIZER_PATH, model_files
-from targets.errors import IncompatibleError
 from targets.runtime.backends import open_backend, require_package
 from targets.runtime.backends.base import Backend
 from targets.runtime.settings import RunSettings
@@ -62,12 +61,7 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     if manifest.engine is None:
         require_package(manifest.runtime.backend)
     clock.append(time.perf_counter())
-    if manifest.runtime.model.endswith(".onnx") and manifest.runtime.backend == "tensorrt":
-        raise IncompatibleError(
-            "the engine has to be built on the device, which this version of bertc does not do yet",
-            "build it with TensorRT's own tools from model/model.onnx: trtexec --stronglyTyped",
-        )
-    files = [bundle.read(path) for path in model_files(manifest.runtime)]
+    files = _model(bundle)
     tokenizer = bundle.read(TOKENIZER_PATH)
     clock.append(time.perf_counter())
     backend = open_backend(
@@ -84,3 +78,12 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)
     clock.append(time.perf_counter())
     return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))
+
+
+def _model(bundle: Bundle) -> list[bytes]:
+    """What the backend loads: the bundle's files, or the engine that the device has built of them."""
+    if bundle.manifest.runtime.backend == "tensorrt":
+        from targets.runtime.engine.device_build import stored_engine
+
+        return [stored_engine(bundle)]
+    return [bundle.read(path) for path in model_files(bundle.manifest.runtime)]

@@ -102,7 +102,7 @@ class Context:
         self.addresses: dict[str, int] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        assert name in INPUTS
+        assert name in self.engine.inputs
         low, _, high = self.engine.limits
         fits = all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
         if fits:
@@ -110,10 +110,10 @@ class Context:
         return fits
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        if name in INPUTS:
+        if name in self.engine.inputs:
             return self.shapes[name]
-        assert set(self.shapes) == set(INPUTS), "every input's shape comes first"
-        feeds = {each: np.zeros(self.shapes[each], np.int64) for each in INPUTS}
+        assert set(self.shapes) == set(self.engine.inputs), "every input's shape comes first"
+        feeds = {each: np.zeros(self.shapes[each], np.int64) for each in self.engine.inputs}
         return self.engine.model(feeds)[name].shape
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -122,12 +122,14 @@ class Context:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         assert stream_handle == 77
-        assert set(self.addresses) == {*INPUTS, *self.engine.outputs}, "every tensor has an address"
+        assert set(self.addresses) == {*self.engine.inputs, *self.engine.outputs}, (
+            "every tensor has an address"
+        )
         feeds = {
             name: np.ctypeslib.as_array(
                 (ctypes.c_int64 * int(np.prod(self.shapes[name]))).from_address(self.addresses[name])
             ).reshape(self.shapes[name])
-            for name in INPUTS
+            for name in self.engine.inputs
         }
         for name, array in self.engine.model({name: each.copy() for name, each in feeds.items()}).items():
             data = np.ascontiguousarray(array, np.float32)
@@ -138,35 +140,37 @@ class Context:
 class Engine:
     """ICudaEngine over a Python function of the feeds."""
 
-    def __init__(self, model: Model, limits: tuple[tuple[int, int], ...]) -> None:
-        self.model, self.limits = model, limits
-        self.outputs = tuple(model({name: np.zeros(limits[0], np.int64) for name in INPUTS}))
-        self.num_io_tensors = len(INPUTS) + len(self.outputs)
+    def __init__(
+        self, model: Model, limits: tuple[tuple[int, int], ...], inputs: tuple[str, ...] = INPUTS
+    ) -> None:
+        self.model, self.limits, self.inputs = model, limits, inputs
+        self.outputs = tuple(model({name: np.zeros(limits[0], np.int64) for name in inputs}))
+        self.num_io_tensors = len(inputs) + len(self.outputs)
 
     def create_execution_context(self) -> Context:
         return Context(self)
 
     def get_tensor_name(self, index: int) -> str:
-        return (*INPUTS, *self.outputs)[index]
+        return (*self.inputs, *self.outputs)[index]
 
     def get_tensor_mode(self, name: str) -> str:
-        return "INPUT" if name in INPUTS else "OUTPUT"
+        return "INPUT" if name in self.inputs else "OUTPUT"
 
     def get_tensor_dtype(self, name: str) -> str:
-        return "INT64" if name in INPUTS else "FLOAT"
+        return "INT64" if name in self.inputs else "FLOAT"
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         """With -1 for what differs between the least and the largest input."""
-        if name in INPUTS:
+        if name in self.inputs:
             return (-1, -1)
         low, high = (
-            self.model({each: np.zeros(limit, np.int64) for each in INPUTS})[name].shape
+            self.model({each: np.zeros(limit, np.int64) for each in self.inputs})[name].shape
             for limit in (self.limits[0], self.limits[-1])
         )
         return tuple(a if a == b else -1 for a, b in zip(low, high, strict=True))
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> tuple[tuple[int, int], ...]:
-        assert name in INPUTS
+        assert name in self.inputs
         assert profile_index == 0
         return self.limits
 
@@ -195,3 +199,156 @@ def tensorrt_double(engine: Engine | None) -> Any:
         TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
         nptype=lambda kind: {"INT64": np.int64, "FLOAT": np.float32}[kind],
     )
+
+
+class BuilderDouble:
+    """The building half of the module `tensorrt` 10, which records what is asked of it, in order.
+
+    A "graph" is ONNX bytes, and the "engine" that is built of them a name for them; onnxruntime computes what
+    the graph says.
+    """
+
+    def __init__(self, limits: tuple[tuple[int, int], ...], *, refuses: str = "") -> None:
+        self.limits, self.refuses = limits, refuses
+        self.calls: list[tuple[Any, ...]] = []
+        self.engines: dict[bytes, Engine] = {}
+
+    def module(self) -> Any:
+        """The module."""
+        double = self
+        record = self.calls.append
+
+        class ILogger:
+            INTERNAL_ERROR, ERROR = 0, 1
+
+            def __init__(self) -> None:
+                pass
+
+        class IProgressMonitor:
+            def __init__(self) -> None:
+                pass
+
+        class Profile:
+            def set_shape(self, name: str, low: Any, opt: Any, high: Any) -> None:
+                record(("set_shape", name, low, opt, high))
+
+        class Cache:
+            def serialize(self) -> bytes:
+                return b"timings"
+
+        class Config:
+            progress_monitor: Any = None
+
+            def set_memory_pool_limit(self, pool: str, size: int) -> None:
+                record(("set_memory_pool_limit", pool, size))
+
+            def set_flag(self, flag: str) -> None:
+                record(("set_flag", flag))
+
+            def create_timing_cache(self, serialized: bytes) -> Cache:
+                record(("create_timing_cache", serialized))
+                return Cache()
+
+            def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+                assert isinstance(cache, Cache)
+                record(("set_timing_cache", ignore_mismatch))
+                return True
+
+            def get_timing_cache(self) -> Cache:
+                return Cache()
+
+            def add_optimization_profile(self, profile: Profile) -> int:
+                assert isinstance(profile, Profile)
+                record(("add_optimization_profile",))
+                return 0
+
+        class Network:
+            graph = b""
+
+            @property
+            def num_inputs(self) -> int:
+                return len(double.engine_of(self.graph).inputs)
+
+            def get_input(self, index: int) -> Any:
+                return SimpleNamespace(name=double.engine_of(self.graph).inputs[index])
+
+        class OnnxParser:
+            def __init__(self, network: Network, logger: ILogger) -> None:
+                assert isinstance(logger, ILogger)
+                self.network = network
+
+            num_errors = 1
+
+            def get_error(self, index: int) -> Any:
+                assert index == 0
+                return SimpleNamespace(desc=lambda: "node 3 (MatMul): no")
+
+            def parse(self, model: bytes) -> bool:
+                record(("parse", len(model)))
+                self.network.graph = model
+                return double.refuses != "parse"
+
+        class Builder:
+            def __init__(self, logger: ILogger) -> None:
+                self.logger: Any = logger
+
+            def create_network(self, flags: int) -> Network:
+                record(("create_network", flags))
+                return Network()
+
+            def create_builder_config(self) -> Config:
+                return Config()
+
+            def create_optimization_profile(self) -> Profile:
+                return Profile()
+
+            def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+                record(("build_serialized_network",))
+                if double.refuses == "build":
+                    self.logger.log(ILogger.ERROR, "no kernel was found")
+                    return None
+                config.progress_monitor.phase_start("Building Engine", None, 2)
+                assert config.progress_monitor.step_complete("Building Engine", 0)
+                config.progress_monitor.phase_finish("Building Engine")
+                engine = double.engine_of(network.graph)
+                name = b"engine %d" % len(double.engines)
+                double.engines[name] = engine
+                return name
+
+        running = tensorrt_double(None)
+
+        class Runtime:
+            def __init__(self, logger: Any) -> None:
+                assert isinstance(logger, running.Logger)
+
+            def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
+                return double.engines.get(serialized_engine)
+
+        return SimpleNamespace(
+            __version__=running.__version__,
+            Logger=running.Logger,
+            ILogger=ILogger,
+            IProgressMonitor=IProgressMonitor,
+            Builder=Builder,
+            OnnxParser=OnnxParser,
+            Runtime=Runtime,
+            TensorIOMode=running.TensorIOMode,
+            nptype=running.nptype,
+            MemoryPoolType=SimpleNamespace(WORKSPACE="WORKSPACE"),
+            BuilderFlag=SimpleNamespace(VERSION_COMPATIBLE="VERSION_COMPATIBLE"),
+            NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=1),
+        )
+
+    def engine_of(self, graph: bytes) -> Engine:
+        """What a graph computes, on onnxruntime."""
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_outputs()]
+
+        def model(feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            return dict(zip(names, session.run(names, feeds), strict=True))
+
+        return Engine(model, self.limits, tuple(each.name for each in session.get_inputs()))

@@ -11,7 +11,8 @@ import pytest
 from targets.bundle.reader import Bundle
 from targets.runtime.backends import openvino as backend_module
 from targets.runtime.backends import openvino_cache
-from targets.runtime.backends.openvino_cache import cache_file, cache_folder, read_cached, write_cached
+from targets.runtime.backends.openvino_cache import cache_file, read_cached, write_cached
+from targets.runtime.cache import cache_folder
 from targets.runtime.settings import RunSettings, ShapePolicy
 from tests.support.tiny_runtime import table, tiny_bundle
 
@@ -125,6 +126,6 @@ def test_a_folder_that_cannot_be_written_costs_nothing(
 def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BERTC_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "bertc" / "openvino"
+    assert cache_folder("openvino") == tmp_path / "bertc" / "openvino"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == Path.home() / ".cache" / "bertc" / "openvino"
+    assert cache_folder("openvino") == Path.home() / ".cache" / "bertc" / "openvino"
