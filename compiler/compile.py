@@ -30,6 +30,7 @@ from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
 from compiler.lower.artifact import Artifact
 from compiler.lower.tensorrt.engine import with_engine
+from compiler.lower.tensorrt.lowering import check_precision
 from compiler.manifest import make_manifest
 from compiler.opened import open_data
 from compiler.options import CompileOptions, OptionFields
@@ -169,7 +170,7 @@ class _Compile:
         here = machine()
         for index, spec in enumerate(specs):
             for profile in choose_runtimes(spec, self._options):
-                precision_for(profile, self._options)
+                check_precision(precision_for(profile, self._options), spec, profile)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             if not spec.gpu and not here.fits(spec):

@@ -28,7 +28,7 @@ from compiler.quantize.weights import quantize_columns, quantize_rows
 from targets.spec import QuantScheme
 
 SMALLEST_TABLE: Final = 256
-FLOAT_ATTENTION: Final = "the target computes attention products faster in float"
+FLOAT_ATTENTION: Final = "the target's scheme leaves attention products in float"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _LAYER = re.compile(r"layer([0-9]{1,6})\.(.+)")
 _KINDS = {
     "static": "static INT8: activations have parameters fixed by calibration",
     "dynamic": "dynamic INT8: activations are quantized on each run",
+    "weights": "INT8 weights in float products",
 }
 _WORDS = {True: "on", False: "off"}
 _AFTER_THE_LAYERS = 1_000_000
@@ -62,6 +63,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "quantization": _scheme(compression),
         "int8_tables": _count(_table(compression, "quantization"), "int8_tables"),
         "placement": None if placement is None else asdict(placement),
+        "engine": None if manifest.engine is None else asdict(manifest.engine),
         "products": [] if placement is None else _products(asdict(placement)),
     }
 
@@ -123,7 +125,23 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _scheme_lines(document)
     yield ""
-    yield from _placement_lines(document)
+    yield from _placement_lines(document) if document["engine"] is None else _engine_lines(document)
+
+
+def _engine_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    engine, runtime = document["engine"], document["runtime"]
+    if engine["compute_capabilities"]:
+        gpus = " and ".join(engine["compute_capabilities"])
+        yield f"engine: for compute capability {gpus}, by {runtime['backend']} {runtime['tested_version']}"
+    else:
+        yield "engine: built on the device by `bertc build`"
+    shapes = (engine["shapes"][key] for key in ("min", "opt", "max"))
+    yield "  shapes (batch x tokens): " + " / ".join(f"{batch}x{tokens}" for batch, tokens in shapes)
+    for variant in engine["variants"]:
+        yield f"  {variant['precision']}: {variant['engine'] or variant['onnx']}"
+    yield f"  placement: {engine['placement']}"
+    yield ""
+    yield from _float_lines(document["placement"], "operators of the graph:")
 
 
 def _scheme_lines(document: Mapping[str, Any]) -> Iterator[str]:
@@ -151,11 +169,17 @@ def _placement_lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {real} of {planned} products planned as INT8 run in INT8"
     yield from _columns(rows)
     yield ""
+    yield from _float_lines(placement, "operators:")
+
+
+def _float_lines(placement: Mapping[str, Any] | None, title: str) -> Iterator[str]:
+    if placement is None:
+        return
     yield "left in float:" if placement["kept_float"] else "left in float: no product"
     for group in placement["kept_float"]:
         yield f"  {', '.join(group['roles'])}: {group['reason']}"
     yield ""
-    yield "operators:"
+    yield title
     width = max(map(len, placement["operators"]), default=0)
     for name, count in sorted(placement["operators"].items(), key=lambda item: (-item[1], item[0])):
         yield f"  {name:<{width}}  {count}"

@@ -53,9 +53,10 @@ def _list(as_json: bool) -> None:
         print_json({"targets": [asdict(spec) for spec in specs], "native": native})
         return
     width = max(len(spec.id) for spec in specs)
+    names = {spec.id: ", ".join(profile.name for profile in spec.runtimes) for spec in specs}
+    widest = max(map(len, names.values()))
     for spec in specs:
-        runtimes = ", ".join(profile.name for profile in spec.runtimes)
-        print_text(f"{spec.id:<{width}}  {spec.arch:<8}  {runtimes}  {spec.description}")
+        print_text(f"{spec.id:<{width}}  {spec.arch:<8}  {names[spec.id]:<{widest}}  {spec.description}")
     print_text(f"native: {native or 'no target fits this machine'}")
 
 
@@ -87,5 +88,7 @@ def _show(spec: TargetSpec) -> None:
             f"{profile.name}: {kind} {scheme.activation} activations, weights to +-{scheme.weight_qmax}, "
             f"attention products {scheme.attention_products}, bias {scheme.bias}"
         )
+        if spec.gpu:
+            print_text(f"  --precision int8 is {scheme.form}")
         for key, value in sorted(profile.options.items()):
             print_text(f"  {key} = {value}")

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 
 from targets import Bundle
 from tests.support.compiling import bertc, build
 
+ROOT = Path(__file__).resolve().parents[2]
 NEEDS_RTX = "TensorRT-RTX is not installed"
 
 
@@ -66,7 +68,14 @@ def test_commands_on_a_machine_without_the_gpu(onnx_model: Path, data: Path, tmp
         name, *rest = command
         bertc(name, compiled.path, *rest).fails(6, "it needs an NVIDIA GPU")
     assert bertc("verify", compiled.path, "--no-device").code == 0
-    assert bertc("inspect", compiled.path).code == 0
+    shown = bertc("inspect", compiled.path)
+    assert shown.code == 0
+    assert "engine: built on the device by `bertc build`" in shown.out
+    assert "read back" not in shown.out
+    document = json.loads(bertc("inspect", compiled.path, "--json").out)
+    schema = json.loads((ROOT / "docs" / "schemas" / "inspect.schema.json").read_bytes())
+    jsonschema.validate(document, schema)
+    assert document["engine"]["variants"][0]["precision"] == "fp16"
     told = bertc("validate", compiled.path, "--eval-data", data, "--json")
     assert told.code == 0, told.err
     record = json.loads(told.out)

@@ -20,7 +20,7 @@ from compiler.lower.tensorrt.types import set_types
 from compiler.quantize.plan import QuantPlan
 from targets.bundle.schema import EngineRecord, EngineVariant
 from targets.errors import InternalError, UnsupportedError
-from targets.spec import Precision, RuntimeProfile, ShapeRange, TargetSpec
+from targets.spec import GPU_RUNTIMES, Precision, RuntimeProfile, ShapeRange, TargetSpec
 
 FILE: Final = "model/model.onnx"
 FLOAT_FILE: Final = "model/model-fp16.onnx"
@@ -87,11 +87,13 @@ def lower(
 
 
 def check_precision(precision: Precision, target: TargetSpec, profile: RuntimeProfile) -> None:
-    """Refuse what a target's runtime or GPU has no kernels for.
+    """Refuse what a target's runtime or GPU has no kernels for; a CPU's lowering says that itself.
 
     Raises:
         UnsupportedError: naming what has them.
     """
+    if profile.name not in GPU_RUNTIMES:
+        return
     if precision == "int8-dynamic":
         raise UnsupportedError(
             f"{profile.name} does not quantize activations on each run",
