@@ -185,7 +185,7 @@ def set_in(document: dict[str, Any], path: str, value: object) -> None:
         ("version", 2),
         ("path", "/etc/passwd"),
         ("bundle_id", "../../x"),
-        ("backend", "tensorrt"),
+        ("backend", "tvm"),
         ("backend_version", "1\n2"),
         ("machine.cores", 0),
         ("machine.cpu_model", "\x1b[2J"),
