@@ -156,6 +156,8 @@ class Bundle:
         settings: RunSettings | None = None,
         objective: Objective = "latency",
         cache: bool = False,
+        cuda_graphs: bool = False,
+        build: bool = False,
     ) -> Session:
         """Load the model for inference.
 
@@ -165,13 +167,24 @@ class Bundle:
             objective: which of its findings: "latency" of one text, or "throughput" of many.
             cache: whether OpenVINO keeps what it compiles in the user's cache folder and starts sooner the
                 next time. That file is read by native code: only where nobody else can write there.
+            cuda_graphs: whether single texts are padded to the settings' lengths and run as CUDA graphs, one
+                for each length: fewer launches, more GPU memory. Nothing changes without a GPU.
+            build: whether TensorRT's engine is built now, in minutes, where `bertc build` has not.
 
         Raises:
             BertcError: as for `check_device` and `read`.
         """
         from targets.runtime.session import Session
 
-        return Session.from_bundle(self, threads=threads, settings=settings, objective=objective, cache=cache)
+        return Session.from_bundle(
+            self,
+            threads=threads,
+            settings=settings,
+            objective=objective,
+            cache=cache,
+            cuda_graphs=cuda_graphs,
+            build=build,
+        )
 
 
 def _folder(path: Path) -> Path:

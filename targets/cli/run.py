@@ -43,6 +43,8 @@ _CHUNK = 1024
 @click.option(
     "--cache", is_flag=True, help="Keep what OpenVINO compiles in your cache folder: starts sooner."
 )
+@click.option("--cuda-graphs", is_flag=True, help="Run single texts as CUDA graphs, on a GPU.")
+@click.option("--build", is_flag=True, help="Build TensorRT's engine first where it is not there yet.")
 @threads_option
 def run_command(
     bundle: Path,
@@ -55,6 +57,8 @@ def run_command(
     top_k: int,
     threshold: float,
     cache: bool,
+    cuda_graphs: bool,
+    build: bool,
     threads: int | None,
 ) -> None:
     """Predict for texts given by --text, in a file, or on stdin.
@@ -69,7 +73,10 @@ def run_command(
     given = bool(texts or pairs)
     items: Iterable[TextItem] = texts_of_options(texts, pairs) if given else texts_of_file(file, jsonl)
     objective: Objective = "latency" if given else "throughput"
-    with Bundle.open(bundle, expect_id).session(threads=threads, objective=objective, cache=cache) as session:
+    opened = Bundle.open(bundle, expect_id)
+    with opened.session(
+        threads=threads, objective=objective, cache=cache, cuda_graphs=cuda_graphs, build=build
+    ) as session:
         for chunk in _chunks(items):
             predictions = session.predict(chunk, top_k=top_k, threshold=threshold)
             _print(chunk, predictions, as_json or not given)

@@ -43,13 +43,22 @@ class Loaded:
     timings: Timings
 
 
-def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loaded:
+def load(
+    bundle: Bundle,
+    settings: RunSettings,
+    *,
+    cache: bool = False,
+    cuda_graphs: bool = False,
+    build: bool = False,
+) -> Loaded:
     """Loads a bundle's model and tokenizer from the very bytes whose hashes were compared.
 
     Args:
         bundle: an open bundle.
         settings: threads, streams and shapes.
         cache: whether OpenVINO keeps what it compiles in the user's cache folder.
+        cuda_graphs: whether single texts are run as CUDA graphs, on a GPU.
+        build: whether an engine that is built on the device is built now where it is not there.
 
     Raises:
         MissingBackendError: the backend is not installed.
@@ -61,7 +70,7 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     if manifest.engine is None:
         require_package(manifest.runtime.backend)
     clock.append(time.perf_counter())
-    files = _model(bundle)
+    files = _model(bundle, build)
     tokenizer = bundle.read(TOKENIZER_PATH)
     clock.append(time.perf_counter())
     backend = open_backend(
@@ -73,6 +82,7 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
         streams=settings.streams,
         shapes=settings.shapes.within(manifest.tokenizer.max_length),
         cached=bundle.id if cache else None,
+        cuda_graphs=cuda_graphs,
     )
     needs_type_ids = "token_type_ids" in backend.input_names
     encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)
@@ -80,10 +90,10 @@ def load(bundle: Bundle, settings: RunSettings, *, cache: bool = False) -> Loade
     return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))
 
 
-def _model(bundle: Bundle) -> list[bytes]:
+def _model(bundle: Bundle, build: bool) -> list[bytes]:
     """What the backend loads: the bundle's files, or the engine that the device has built of them."""
     if bundle.manifest.runtime.backend == "tensorrt":
         from targets.runtime.engine.device_build import stored_engine
 
-        return [stored_engine(bundle)]
+        return [stored_engine(bundle, build=build)]
     return [bundle.read(path) for path in model_files(bundle.manifest.runtime)]

@@ -87,6 +87,8 @@ class Session:
         batch_size: int | None = None,
         check_device: bool = True,
         cache: bool = False,
+        cuda_graphs: bool = False,
+        build: bool = False,
     ) -> Session:
         """Loads a bundle's model and tokenizer, every byte checked against the manifest.
 
@@ -98,6 +100,8 @@ class Session:
             batch_size: as for the class.
             check_device: whether to refuse a machine that the bundle was not built for.
             cache: as for `Bundle.session`.
+            cuda_graphs: as for `Bundle.session`.
+            build: as for `Bundle.session`.
 
         Raises:
             IncompatibleError: the machine or the backend's version does not fit.
@@ -112,7 +116,7 @@ class Session:
             chosen = default_settings(backend, objective, resolve_threads(threads or 0))
         if threads is not None:
             chosen = replace(chosen, threads=threads)
-        loaded = load(bundle, chosen, cache=cache)
+        loaded = load(bundle, chosen, cache=cache, cuda_graphs=cuda_graphs, build=build)
         return cls(
             loaded.backend,
             loaded.encoder,

@@ -32,6 +32,8 @@ class CudaDouble:
     """cuda.bindings.runtime: every call returns a tuple that begins with its error code."""
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
+    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)  # noqa: N815
+    capturing: CudaDouble | None = None
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
@@ -39,6 +41,42 @@ class CudaDouble:
         self.memory: dict[int, Any] = {}
         self.device: set[int] = set()
         self.pending = False
+        self.recorded: list[Callable[[], None]] = []
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.ready: dict[int, list[Callable[[], None]]] = {}
+
+    def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[Code]:  # noqa: N802
+        assert (stream, mode) == (77, 1)
+        assert CudaDouble.capturing is None
+        assert not self.pending, "what is on the stream would be recorded"
+        CudaDouble.capturing, self.recorded = self, []
+        return (self._code("cudaStreamBeginCapture"),)
+
+    def cudaStreamEndCapture(self, stream: int) -> tuple[Code, int]:  # noqa: N802
+        assert stream == 77
+        assert CudaDouble.capturing is self
+        CudaDouble.capturing = None
+        self.graphs[1000 + len(self.graphs)] = self.recorded
+        return self._code("cudaStreamEndCapture"), 1000 + len(self.graphs) - 1
+
+    def cudaGraphInstantiate(self, graph: int, flags: int) -> tuple[Code, int]:  # noqa: N802
+        assert flags == 0
+        self.ready[graph + 1000] = self.graphs[graph]
+        return self._code("cudaGraphInstantiate"), graph + 1000
+
+    def cudaGraphDestroy(self, graph: int) -> tuple[Code]:  # noqa: N802
+        assert graph in self.graphs
+        return (self._code("cudaGraphDestroy"),)
+
+    def cudaGraphLaunch(self, graph_exec: int, stream: int) -> tuple[Code]:  # noqa: N802
+        assert stream == 77
+        for work in self.ready[graph_exec]:
+            work()
+        return (self._code("cudaGraphLaunch"),)
+
+    def cudaGraphExecDestroy(self, graph_exec: int) -> tuple[Code]:  # noqa: N802
+        del self.ready[graph_exec]
+        return (self._code("cudaGraphExecDestroy"),)
 
     def _code(self, name: str) -> Code:
         self.calls.append(name)
@@ -73,6 +111,7 @@ class CudaDouble:
 
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Code]:  # noqa: N802
         assert stream == 77
+        assert CudaDouble.capturing is None
         on_device = to if kind == 1 else source
         assert on_device in self.device
         assert size <= ctypes.sizeof(self.memory[on_device])
@@ -82,6 +121,7 @@ class CudaDouble:
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[Code]:  # noqa: N802
         assert stream == 77
+        assert CudaDouble.capturing is None, "a stream that records cannot be waited for"
         self.pending = False
         return (self._code("cudaStreamSynchronize"),)
 
@@ -100,6 +140,7 @@ class Context:
         self.engine = engine
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
+        self.executed = 0
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name in self.engine.inputs
@@ -125,6 +166,15 @@ class Context:
         assert set(self.addresses) == {*self.engine.inputs, *self.engine.outputs}, (
             "every tensor has an address"
         )
+        self.executed += 1
+        if CudaDouble.capturing is None:
+            self._compute()
+        else:
+            assert self.executed > 1, "TensorRT settles what a shape needs in a run before"
+            CudaDouble.capturing.recorded.append(self._compute)
+        return True
+
+    def _compute(self) -> None:
         feeds = {
             name: np.ctypeslib.as_array(
                 (ctypes.c_int64 * int(np.prod(self.shapes[name]))).from_address(self.addresses[name])
@@ -134,7 +184,6 @@ class Context:
         for name, array in self.engine.model({name: each.copy() for name, each in feeds.items()}).items():
             data = np.ascontiguousarray(array, np.float32)
             ctypes.memmove(self.addresses[name], data.ctypes.data, data.nbytes)
-        return True
 
 
 class Engine:
@@ -146,8 +195,15 @@ class Engine:
         self.model, self.limits, self.inputs = model, limits, inputs
         self.outputs = tuple(model({name: np.zeros(limits[0], np.int64) for name in inputs}))
         self.num_io_tensors = len(inputs) + len(self.outputs)
+        self.contexts: list[Any] = []
 
-    def create_execution_context(self) -> Context:
+    device_memory_size_v2 = 3 << 20
+
+    def create_runtime_config(self) -> Any:
+        return SimpleNamespace(cuda_graph_strategy="DISABLED")
+
+    def create_execution_context(self, runtime_config: Any = None) -> Context:
+        self.contexts.append(runtime_config)
         return Context(self)
 
     def get_tensor_name(self, index: int) -> str:
@@ -196,6 +252,7 @@ def tensorrt_double(engine: Engine | None) -> Any:
         __version__="10.13.3",
         Logger=Logger,
         Runtime=Runtime,
+        CudaGraphStrategy=SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE"),
         TensorIOMode=SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"),
         nptype=lambda kind: {"INT64": np.int64, "FLOAT": np.float32}[kind],
     )

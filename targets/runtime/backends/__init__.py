@@ -27,6 +27,7 @@ def open_backend(
     streams: int = 1,
     shapes: ShapePolicy = DYNAMIC,
     cached: str | None = None,
+    cuda_graphs: bool = False,
 ) -> Backend:
     """Loads a model from bytes that the caller has already checked.
 
@@ -40,6 +41,7 @@ def open_backend(
         shapes: the shapes that are compiled for themselves, where the runtime gains by it.
         cached: id of the bundle whose compiled model OpenVINO keeps in the user's cache folder; None to keep
             nothing.
+        cuda_graphs: whether single texts of the lengths in `shapes` are run as CUDA graphs, on a GPU.
 
     Raises:
         MissingBackendError: the runtime is not installed.
@@ -47,7 +49,7 @@ def open_backend(
         UnsupportedError: an option that is not allowed, or a model that reaches outside its own bytes.
         UsageError: an unknown runtime.
     """
-    return _open(runtime, model, weights, threads, options, streams, shapes, cached)
+    return _open(runtime, model, weights, threads, options, streams, shapes, cached, cuda_graphs)
 
 
 def open_backend_from_path(
@@ -79,6 +81,7 @@ def _open(
     streams: int = 1,
     shapes: ShapePolicy = DYNAMIC,
     cached: str | None = None,
+    cuda_graphs: bool = False,
 ) -> Backend:
     if threads < 0:
         raise UsageError(f"threads cannot be {threads}", "give 0 for all cores, or a positive number")
@@ -99,7 +102,7 @@ def _open(
     if runtime in GPU_RUNTIMES and isinstance(model, bytes):
         from targets.runtime.backends.tensorrt import TensorRtBackend
 
-        return TensorRtBackend(model, runtime)
+        return TensorRtBackend(model, runtime, shapes if cuda_graphs else None)
     raise UsageError(f"there is no runtime {runtime!r}", "use onnxruntime or openvino")
 
 

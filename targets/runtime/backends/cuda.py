@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from targets.errors import IncompatibleError, InternalError, MissingBackendError
 _MODULES: Final = ("cuda.bindings.runtime", "cuda.cudart")
 _TO_DEVICE: Final = "cudaMemcpyHostToDevice"
 _TO_HOST: Final = "cudaMemcpyDeviceToHost"
+_CAPTURE: Final = "cudaStreamCaptureModeThreadLocal"
 
 
 def load_cuda() -> Any:
@@ -47,6 +49,7 @@ class Cuda:
         self._cuda = runtime
         self._device: list[int] = []
         self._host: list[int] = []
+        self._graphs: list[Any] = []
         code, stream = runtime.cudaStreamCreate()
         if int(code) != 0:
             raise IncompatibleError(
@@ -78,8 +81,36 @@ class Cuda:
         """Until everything on the stream is done."""
         self._call("cudaStreamSynchronize", self.stream)
 
+    def capture(self, enqueue: Callable[[], bool]) -> int | None:
+        """What a function puts on the stream, as a CUDA graph to launch; None if it cannot be captured.
+
+        Args:
+            enqueue: puts work on the stream and says whether it could; it is recorded, not run.
+        """
+        self._call("cudaStreamBeginCapture", self.stream, getattr(self._cuda.cudaStreamCaptureMode, _CAPTURE))
+        done = enqueue()
+        code, graph = self._cuda.cudaStreamEndCapture(self.stream)
+        if int(code) != 0 or not done:
+            return None
+        try:
+            ready = self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+        self._graphs.append(ready)
+        return len(self._graphs) - 1
+
+    def launch(self, graph: int) -> None:
+        """Puts a graph of `capture` on the stream."""
+        self._call("cudaGraphLaunch", self._graphs[graph], self.stream)
+
+    def forget_graphs(self) -> None:
+        """Frees what was captured."""
+        while self._graphs:
+            self._call("cudaGraphExecDestroy", self._graphs.pop())
+
     def close(self) -> None:
         """Frees everything; further calls do nothing."""
+        self.forget_graphs()
         while self._device:
             self._call("cudaFree", self._device.pop())
         while self._host:

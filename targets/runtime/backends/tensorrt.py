@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from targets.errors import IncompatibleError, InternalError, UsageError
 from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.backends.cuda import Cuda, load_cuda
+from targets.runtime.backends.cuda_graphs import GraphRuns
 from targets.runtime.engine.packages import load_tensorrt
+from targets.runtime.settings import DYNAMIC, ShapePolicy
 
-_SEQUENCE = 1
+RTX: Final = "tensorrt-rtx"
+_SEQUENCE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,20 @@ class TensorRtBackend:
     Args:
         engine: an engine's bytes, whose hash has been compared: native code.
         runtime: "tensorrt" or "tensorrt-rtx".
+        graphs: the lengths of single texts that are run as CUDA graphs; None runs everything without.
 
     Raises:
         MissingBackendError: the runtime or cuda-python is not installed.
         IncompatibleError: no GPU, or an engine for another GPU or version.
     """
 
-    def __init__(self, engine: bytes, runtime: str) -> None:
+    def __init__(self, engine: bytes, runtime: str, graphs: ShapePolicy | None = None) -> None:
         """Loads the engine and takes memory for its largest shapes."""
         trt = load_tensorrt(runtime)
         self.name = runtime
         self.version = str(trt.__version__)
         self._cuda: Cuda | None = Cuda(load_cuda())
+        self._graphs: GraphRuns | None = None
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
@@ -67,7 +72,7 @@ class TensorRtBackend:
                 f"{runtime} {self.version} cannot load the engine",
                 "compile it for this GPU and this version; `bertc doctor` shows both",
             )
-        self._context = self._engine.create_execution_context()
+        self._context = _make_context(trt, self._engine, own_graphs=graphs is not None and runtime == RTX)
         names = [self._engine.get_tensor_name(place) for place in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self.input_names = tuple(inputs)
@@ -79,6 +84,10 @@ class TensorRtBackend:
             min(int(high[_SEQUENCE]) for _, _, high in limits),
         )
         self._tensors = {name: self._tensor(trt, name) for name in names}
+        self._policy = DYNAMIC if graphs is None else _fitting(graphs, self._least, self._most[1])
+        if graphs is not None and runtime != RTX:
+            memory = int(self._engine.device_memory_size_v2)
+            self._graphs = GraphRuns(self._policy, self._open(), self._context_of, memory)
 
     def _tensor(self, trt: Any, name: str) -> _Tensor:
         cuda = self._open()
@@ -126,7 +135,8 @@ class TensorRtBackend:
             if not self._context.set_input_shape(name, (rows, padded)):
                 raise InternalError(f"the engine takes no {name} of {rows} x {padded}", "report this")
             cuda.upload(tensor.device, view)
-        if not self._context.execute_async_v3(cuda.stream):
+        launched = self._graphs is not None and self._graphs.launch(rows, padded)
+        if not launched and not self._context.execute_async_v3(cuda.stream):
             raise InternalError(f"{self.name} failed to run the engine", "run `bertc selftest` on the bundle")
         views = {
             name: self._tensors[name].view(tuple(self._context.get_tensor_shape(name))) for name in names
@@ -139,6 +149,29 @@ class TensorRtBackend:
             for name, view in views.items()
         }
 
+    def padded(self, batch: int, length: int) -> int:
+        """The length to pad a run to; see `targets.runtime.backends.base.Shaped`."""
+        return length if batch != 1 else self._policy.padded(length) or length
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        """Captures the graphs of single texts of these lengths; seconds by length."""
+        self._open()
+        return {} if self._graphs is None else self._graphs.prepare(lengths)
+
+    @property
+    def shapes(self) -> Mapping[int, float]:
+        """The lengths that were captured as CUDA graphs, and the seconds that each took."""
+        return {} if self._graphs is None else self._graphs.shapes
+
+    def _context_of(self, length: int) -> Any:
+        """An execution context of its own for one text of a length, on the same memory."""
+        context = self._engine.create_execution_context()
+        for name in self.input_names:
+            context.set_input_shape(name, (1, length))
+        for name, tensor in self._tensors.items():
+            context.set_tensor_address(name, tensor.device)
+        return context
+
     def _open(self) -> Cuda:
         if self._cuda is None:
             raise closed_error()
@@ -146,7 +179,24 @@ class TensorRtBackend:
 
     def close(self) -> None:
         """Releases the engine and its memory."""
-        self._context = self._engine = self._runtime = None
+        if self._cuda is not None:
+            self._cuda.forget_graphs()
+        self._graphs = self._context = self._engine = self._runtime = None
         if self._cuda is not None:
             self._cuda.close()
             self._cuda = None
+
+
+def _make_context(trt: Any, engine: Any, *, own_graphs: bool) -> Any:
+    """An execution context. TensorRT-RTX captures graphs by itself, since it swaps kernels while it runs."""
+    if not own_graphs:
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    return engine.create_execution_context(config)
+
+
+def _fitting(policy: ShapePolicy, least: int, most: int) -> ShapePolicy:
+    """The policy's lengths that an engine was built for."""
+    within = policy.within(most)
+    return replace(within, lengths=tuple(each for each in within.lengths if each >= least))

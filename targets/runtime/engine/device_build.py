@@ -77,11 +77,15 @@ def build_bundle(
                 each.backend.close()
 
 
-def stored_engine(bundle: Bundle) -> bytes:
+def stored_engine(bundle: Bundle, *, build: bool = False) -> bytes:
     """The engine that `build_bundle` kept for this GPU, driver and version of TensorRT.
 
+    Args:
+        bundle: whose engine is built on the device.
+        build: whether to build it where it is not there, which takes minutes.
+
     Raises:
-        IncompatibleError: none was built.
+        IncompatibleError: none was built, or none can be.
         IntegrityError: it was changed.
         MissingBackendError: TensorRT is not installed.
     """
@@ -91,6 +95,9 @@ def stored_engine(bundle: Bundle) -> bytes:
         stored = find(place)
         if stored is not None:
             return read(place, stored)
+    if build:
+        built = build_bundle(bundle)
+        return read(_place(bundle, version, version_compatible=False), built)
     raise IncompatibleError(
         f"no engine was built for this GPU, driver and TensorRT {version}",
         f"run: bertc build {bundle.path}",

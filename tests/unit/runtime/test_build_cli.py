@@ -134,6 +134,18 @@ def test_the_engine_is_kept_and_run(double: BuilderDouble, bertc: Ran, tmp_path:
     assert ("create_timing_cache", b"timings") in double.calls
 
 
+def test_a_session_builds_on_first_use_if_asked_to(double: BuilderDouble, bertc: Ran, tmp_path: Path) -> None:
+    path = make_bundle(tmp_path, GOOD, GOOD)
+    assert bertc("run", path, "--text", "good film")[0] == 6
+    for _ in range(2):
+        code, out, err = bertc("run", path, "--json", "--build", "--cuda-graphs", "--text", "good film")
+        assert code == 0, err
+        assert json.loads(out)["label"] in LABELS
+    assert len(double.engines) == 2, "int8 and fp16, once"
+    with Bundle.open(path).session(build=True) as opened:
+        assert opened.backend.name == "tensorrt"
+
+
 def test_a_variant_that_fails_its_self_test_is_left(
     double: BuilderDouble, bertc: Ran, tmp_path: Path
 ) -> None:
