@@ -38,6 +38,8 @@ from compiler.package import check_output, write_bundle
 from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
+from compiler.prune.prune import Pruned
+from compiler.pruning import prune_graph
 from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug, debug_folder
@@ -117,6 +119,8 @@ class _Source:
     texts: TextFeeds | None
     reference: _Reference | None
     held_out: HeldOut | None = None
+    source_bytes: int = 0
+    pruned: Pruned | None = None
 
     def session(self, backend: Backend) -> Session:
         """A session of the checkpoint's task over any backend."""
@@ -198,20 +202,28 @@ class _Compile:
         self._data = data.record
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
-        source = _Source(checkpoint, graph, passes, encoder, None, None)
-        return replace(
+        source = _Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
+        source = replace(
             source,
             texts=None if data.calibration is None else self._calibration_texts(data.calibration, source),
             held_out=None if data.held_out is None else self._held_out(*data.held_out, source),
             reference=None if data.evaluator is None else self._reference(data.evaluator, source),
         )
+        return source if data.pruning is None else self._prune(data.pruning, source)
+
+    def _prune(self, examples: list[Example], source: _Source) -> _Source:
+        texts = self._calibration_texts(examples, source)
+        pruned, passes = prune_graph(
+            source.graph, texts, self._options, source.encoder.max_length, self._clock
+        )
+        return replace(source, graph=pruned.model, pruned=pruned, passes=[*source.passes, *passes])
 
     def _trace(self, checkpoint: Checkpoint) -> tuple[ir.Model, list[PassRecord]]:
         with self._clock.stage("tracing"):
             traced = trace(checkpoint)
         dump = self._options.dump_ir
         instruments: list[Instrument] = [] if dump is None else [DumpIr(dump)]
-        passes = encoder_passes(fuse_qkv=self._options.built != "int8")
+        passes = encoder_passes(fuse_qkv=self._options.built != "int8" and not self._options.pruned)
         with self._clock.stage("rewriting the graph"):
             records = PassManager(passes, instruments).run(traced.model)
             EncoderGraph.find(traced.model).require()
@@ -338,6 +350,7 @@ class _Compile:
                 target=spec,
                 artifact=artifact,
                 quantized=best.quantized,
+                pruned=source.pruned,
                 model=source.graph,
                 passes=source.passes,
                 options=options,
@@ -354,7 +367,8 @@ class _Compile:
             precision=artifact.precision,
             content_digest=bundle.manifest.content_digest,
             model_bytes=artifact.model_bytes,
-            source_bytes=weight_bytes(source.graph),
+            source_bytes=source.source_bytes,
+            pruning={} if source.pruned is None else source.pruned.to_json(),
             validation=validation,
             candidates=timings,
             seconds=dict(self._clock.seconds),

@@ -13,6 +13,7 @@ from compiler.frontend.checkpoint import Checkpoint
 from compiler.lower.artifact import Artifact
 from compiler.options import CompileOptions
 from compiler.passes.manager import PassRecord
+from compiler.prune.prune import Pruned
 from compiler.quantize.quantizer import Quantized
 from targets.bundle.device import backend_version
 from targets.bundle.schema import Manifest, PlacementRecord, RuntimeSpec, TargetRecord, TensorSpec
@@ -40,6 +41,7 @@ def make_manifest(
     target: TargetSpec,
     artifact: Artifact,
     quantized: Quantized,
+    pruned: Pruned | None,
     model: ir.Model,
     passes: Sequence[PassRecord],
     options: CompileOptions,
@@ -54,6 +56,7 @@ def make_manifest(
         target: the device.
         artifact: what ships.
         quantized: its plan.
+        pruned: what was cut; None where nothing was to be.
         model: the float IR, whose inputs and outputs the artifact keeps.
         passes: what was done to it.
         options: as the user gave them; paths are kept by base name.
@@ -86,7 +89,7 @@ def make_manifest(
             "passes": [each.to_json() for each in passes],
             "data": dict(data),
         },
-        compression=_compression(artifact, quantized),
+        compression=_compression(artifact, quantized, pruned),
         validation=validation,
         placement=_placement(artifact, quantized, tested),
         engine=artifact.engine,
@@ -115,8 +118,9 @@ def _tensor(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), dtype, tuple(dims))
 
 
-def _compression(artifact: Artifact, quantized: Quantized) -> dict[str, Any]:
+def _compression(artifact: Artifact, quantized: Quantized, pruned: Pruned | None) -> dict[str, Any]:
     return {
+        **({} if pruned is None else {"pruning": pruned.to_json()}),
         "precision": artifact.precision,
         "quantization": quantized.plan.to_json(),
         "smoothing": {
@@ -140,6 +144,10 @@ def _config(options: CompileOptions) -> dict[str, Any]:
         "text_pair_column": options.text_pair_column,
         "label_column": options.label_column,
         "max_length": options.max_length,
+        "prune_flops": options.prune_flops,
+        "prune_targets": list(options.prune_targets),
+        "prune_align": options.prune_align,
+        "prune_samples": options.prune_samples,
         "seed": options.seed,
         "ranges": options.ranges,
         "smooth": options.smooth,

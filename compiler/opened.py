@@ -22,19 +22,21 @@ class Opened:
 
     Attributes:
         calibration: texts for the quantizer.
+        pruning: texts for the pruner.
         evaluator: of the evaluation data.
         held_out: rows to choose a precision by, and their evaluator.
         record: name, hash and size of each data set, for the manifest.
     """
 
     calibration: list[Example] | None = None
+    pruning: list[Example] | None = None
     evaluator: Evaluator | None = None
     held_out: tuple[Slice, Evaluator] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
 
 def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]) -> Opened:
-    """Read the calibration data where the precision needs it, and the evaluation data where there is some.
+    """Read the calibration data where it is needed, and the evaluation data where there is some.
 
     Args:
         options: files, columns, sizes and seed.
@@ -46,7 +48,7 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
     """
     columns = DataOptions(options.text_column, options.text_pair_column, options.label_column)
     opened = Opened()
-    if options.calibrated and options.calibration_data is not None:
+    if (options.calibrated or options.pruned) and options.calibration_data is not None:
         data = open_dataset(options.calibration_data, checkpoint.task, columns)
         opened = _calibration(data, options, checkpoint, warn)
     if options.eval_data is None:
@@ -68,11 +70,14 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
 def _calibration(
     data: Dataset, options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]
 ) -> Opened:
-    calibration = sample(data, options.calibration_samples, options.seed)
-    record = {"calibration": _record(data, len(calibration))}
+    calibration = sample(data, options.calibration_samples, options.seed) if options.calibrated else []
+    pruning = sample(data, options.prune_samples, options.seed) if options.pruned else []
+    used = {"calibration": calibration, "pruning": pruning}
+    record = {name: _record(data, len(each)) for name, each in used.items() if each}
+    opened = Opened(calibration or None, pruning or None, record=record)
     if options.precision != "auto":
-        return Opened(calibration, record=record)
-    rows = hold_out(data, calibration, seed=options.seed)
+        return opened
+    rows = hold_out(data, [*calibration, *pruning], seed=options.seed)
     evaluator = slice_evaluator(
         rows,
         checkpoint.task,
@@ -82,7 +87,7 @@ def _calibration(
         seed=options.seed,
     )
     record["held_out"] = _record(data, len(rows.rows))
-    return Opened(calibration, held_out=(rows, evaluator), record=record)
+    return replace(opened, held_out=(rows, evaluator), record=record)
 
 
 def _record(data: Dataset, texts: int) -> dict[str, Any]:

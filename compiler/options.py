@@ -12,11 +12,14 @@ from targets.spec import PRECISIONS, RUNTIMES, Precision, Runtime
 
 RuntimeChoice = Runtime | Literal["auto"]
 PrecisionChoice = Precision | Literal["auto"]
+Kind = Literal["heads", "ffn"]
 
 PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
 
 DEFAULT_SAMPLES: Final = 300
 DEFAULT_MAX_DROP: Final = 0.01
+DEFAULT_PRUNE_SAMPLES: Final = 1024
+KINDS: Final[tuple[Kind, ...]] = ("heads", "ffn")
 AUTO_RANGES: Final = "auto"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,95}")
@@ -43,6 +46,10 @@ class CompileOptions:
         max_drop: largest loss of the task's metric, absolute (0.01 is one point of accuracy).
         min_agreement: least agreement with the FP32 model, from 0 to 1; None for any.
         max_length: longest text in tokens, special tokens included.
+        prune_flops: share of the encoder's FLOPs to keep; None, and 1, prune nothing.
+        prune_targets: what may be cut: "heads", "ffn".
+        prune_align: widths of feed-forward networks are left in multiples of it.
+        prune_samples: texts of the calibration data to prune by.
         seed: of every random choice.
         threads: 0 for every core.
         ranges: how activation ranges are chosen.
@@ -68,6 +75,10 @@ class CompileOptions:
     max_drop: float = DEFAULT_MAX_DROP
     min_agreement: float | None = None
     max_length: int | None = None
+    prune_flops: float | None = None
+    prune_targets: tuple[Kind, ...] = KINDS
+    prune_align: int = 64
+    prune_samples: int = DEFAULT_PRUNE_SAMPLES
     seed: int = 0
     threads: int = 0
     ranges: str = AUTO_RANGES
@@ -95,6 +106,7 @@ class CompileOptions:
                 "as int8-weights on GPUs",
             )
         self._check_gate()
+        self._check_pruning()
         if self.name is not None and _NAME.fullmatch(self.name) is None:
             raise UsageError(
                 f"--name {self.name!r} cannot be a bundle's name",
@@ -103,6 +115,7 @@ class CompileOptions:
         for flag, count in (
             ("--calibration-samples", self.calibration_samples),
             ("--eval-samples", self.eval_samples),
+            ("--prune-samples", self.prune_samples),
         ):
             if count is not None and count < 8:
                 raise UsageError(f"{flag} {count} is too few", "give 8 or more")
@@ -122,6 +135,27 @@ class CompileOptions:
     def calibrated(self) -> bool:
         """Whether activations get parameters from calibration text."""
         return self.built in ("int8", "fp8")
+
+    @property
+    def pruned(self) -> bool:
+        """Whether anything is to be cut."""
+        return self.prune_flops is not None and self.prune_flops < 1.0
+
+    def _check_pruning(self) -> None:
+        if self.prune_flops is not None and not 0.0 < self.prune_flops <= 1.0:
+            raise UsageError(
+                f"--prune-flops {self.prune_flops} is no share of the FLOPs to keep",
+                "give a number above 0 and up to 1; 0.67 keeps two thirds of the encoder's",
+            )
+        if self.pruned and self.calibration_data is None:
+            raise UsageError("pruning needs text to weigh by", "pass --calibration-data FILE")
+        if not self.prune_targets or not set(self.prune_targets) <= set(KINDS):
+            given = ",".join(self.prune_targets)
+            raise UsageError(
+                f"--prune-targets {given!r} is not known", f"use one or both of: {', '.join(KINDS)}"
+            )
+        if self.prune_align < 1:
+            raise UsageError(f"--prune-align {self.prune_align} cannot be", "give 1 or more; 64 is usual")
 
     def _check_gate(self) -> None:
         if not 0.0 <= self.max_drop <= 1.0:
@@ -163,6 +197,10 @@ class OptionFields(TypedDict, total=False):
     max_drop: float
     min_agreement: float | None
     max_length: int | None
+    prune_flops: float | None
+    prune_targets: tuple[Kind, ...]
+    prune_align: int
+    prune_samples: int
     seed: int
     threads: int
     ranges: str

@@ -25,7 +25,8 @@ class BundleResult:
         validation: the accuracy gate.
         candidates: median latency of every runtime that was built, the chosen one first.
         seconds: by stage.
-        quantization: of `QuantPlan.to_json`; not in the JSON of a compile, whose bundle has it.
+        pruning: of `Pruned.to_json`, empty where nothing was to be pruned.
+        quantization: of `QuantPlan.to_json`; neither is in the JSON of a compile, whose bundle has it.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class BundleResult:
     candidates: Sequence[Mapping[str, Any]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    pruning: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """An interface: scripts read these names."""

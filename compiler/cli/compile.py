@@ -13,6 +13,7 @@ from compiler.cli.options import (
     column_options,
     model_options,
     output_options,
+    pruning_options,
     target_options,
     tuning_options,
 )
@@ -25,6 +26,7 @@ from targets.cli.options import print_json
 @accuracy_options
 @column_options
 @model_options
+@pruning_options
 @tuning_options
 @output_options
 def compile_command(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from compiler.report.text import precision_rows, validation_rows
+from compiler.report.text import precision_rows, pruning_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning
 from targets.spec import GPU_RUNTIMES
@@ -114,7 +114,11 @@ def _table(bundle: BundleResult) -> Table:
         "size",
         f"{bundle.source_bytes / 1e6:.1f} MB -> {bundle.model_bytes / 1e6:.1f} MB ({ratio:.1f}x smaller)",
     )
-    for label, text in (*precision_rows(bundle.quantization), *validation_rows(bundle.validation)):
+    for label, text in (
+        *pruning_rows(bundle.pruning),
+        *precision_rows(bundle.quantization),
+        *validation_rows(bundle.validation),
+    ):
         table.add_row(label, text)
     for each in bundle.candidates:
         if each["p50_ms"]:

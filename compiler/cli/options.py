@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
-from compiler.options import DEFAULT_MAX_DROP, DEFAULT_SAMPLES, PRECISION_CHOICES
+from compiler.options import (
+    DEFAULT_MAX_DROP,
+    DEFAULT_PRUNE_SAMPLES,
+    DEFAULT_SAMPLES,
+    KINDS,
+    PRECISION_CHOICES,
+)
 from targets.spec import RUNTIMES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -138,6 +144,41 @@ def tuning_options(function: Command) -> Command:
             type=int,
             default=0,
             help="Threads to compile and measure with; 0, the default, is every core.",
+        ),
+    )
+
+
+def pruning_options(function: Command) -> Command:
+    """Adds what to cut."""
+    return _together(
+        function,
+        click.option(
+            "--prune-flops",
+            type=float,
+            metavar="F",
+            help="Cut heads and neurons until this share of the encoder's FLOPs is left: 0.67 is 1.5x fewer.",
+        ),
+        click.option(
+            "--prune-targets",
+            callback=lambda _context, _option, value: tuple(value.split(",")),
+            default=",".join(KINDS),
+            show_default=True,
+            metavar="KINDS",
+            help="What may be cut.",
+        ),
+        click.option(
+            "--prune-align",
+            type=int,
+            default=64,
+            show_default=True,
+            help="Leave feed-forward networks in multiples of so many neurons.",
+        ),
+        click.option(
+            "--prune-samples",
+            type=int,
+            default=DEFAULT_PRUNE_SAMPLES,
+            show_default=True,
+            help="Texts drawn from --calibration-data to prune by.",
         ),
     )
 

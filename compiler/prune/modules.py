@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import onnx_ir as ir
 
 from compiler.ir.edit import attribute_int, constant, only_consumer, static_dim
 from compiler.ir.encoder import EncoderGraph, EncoderLayer
 from compiler.ir.linear import Linear
-
-Kind = Literal["heads", "ffn"]
-KINDS: Final[tuple[Kind, ...]] = ("heads", "ffn")
+from compiler.options import Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compiler.options import KINDS, Kind
 from compiler.prune.allocate import Level, Module, allocate
 from compiler.prune.cost import flops_of_group
 from compiler.prune.materialize import Kept, channels, materialize
-from compiler.prune.modules import KINDS, Kind, PrunableModule, find_modules
+from compiler.prune.modules import PrunableModule, find_modules
 from compiler.prune.moments import Matrix, Moments
 from compiler.prune.obs import Snapshot, damped, obs_path
 from compiler.prune.refit import Refit, refit
@@ -73,13 +74,27 @@ class Pruned:
         model: the graph.
         modules: in its order.
         flops_kept: share of the encoder's FLOPs.
+        length: tokens of the text that they were counted for.
         declined: modules left alone, with the reason.
     """
 
     model: ir.Model
     modules: tuple[PrunedModule, ...] = ()
     flops_kept: float = 1.0
+    length: int = 0
     declined: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest records."""
+        return {
+            "flops_kept": round(self.flops_kept, 6),
+            "flops_removed": round(1.0 - self.flops_kept, 6),
+            "length": self.length,
+            "modules": [
+                {"name": each.name, "groups": each.groups, "kept": each.kept} for each in self.modules
+            ],
+            "declined": dict(self.declined),
+        }
 
 
 def prune(model: ir.Model, batches: Batches, options: PruneOptions, advance: Advance | None = None) -> Pruned:
@@ -126,7 +141,7 @@ def prune(model: ir.Model, batches: Batches, options: PruneOptions, advance: Adv
         for each, level in zip(modules, chosen, strict=True)
     )
     share = (fixed + sum(level.cost for level in chosen)) / whole
-    return Pruned(materialize(model, changed), done, share, found.declined)
+    return Pruned(materialize(model, changed), done, share, options.length, found.declined)
 
 
 def levels_of(module: PrunableModule, align: int) -> list[int]:

@@ -53,3 +53,20 @@ def _metric(validation: Validation) -> str:
     text = f"{validation.baseline:.4f} in FP32 -> {validation.compiled:.4f} ({validation.delta:+.4f}"
     interval = validation.ci95
     return text + (f", 95% interval {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ")")
+
+
+def pruning_rows(pruning: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was cut, of `Pruned.to_json`; nothing where nothing was."""
+    if not pruning:
+        return []
+    sums = {}
+    for kind in ("heads", "ffn"):
+        own = [each for each in pruning["modules"] if each["name"].endswith(kind)]
+        sums[kind] = (sum(each["groups"] for each in own), sum(each["kept"] for each in own))
+    counts = ", ".join(
+        f"{name} {before} -> {after}"
+        for name, (before, after) in zip(("heads", "FFN neurons"), sums.values(), strict=True)
+        if before
+    )
+    kept, removed = 100 * pruning["flops_kept"], 100 * pruning["flops_removed"]
+    return [("pruning", f"{kept:.1f}% of the encoder's FLOPs kept, {removed:.1f}% removed; {counts}")]
