@@ -95,3 +95,26 @@ def _choices(modules: Sequence[Module], steps: Sequence[Sequence[int]], cells: i
         chosen.append(int(choice[left]))
         left -= sizes[chosen[-1]]
     return chosen[::-1]
+
+
+def allocate_uniform(modules: Sequence[Module], budget: float) -> tuple[Level, ...]:
+    """The largest share of its groups that every module can keep within a budget, to compare with.
+
+    Args:
+        modules: each with at least one level.
+        budget: the most that all costs may be together.
+
+    Raises:
+        UsageError: even the least levels cost more.
+    """
+    shares = {level.kept / max(other.kept for other in each.levels) for each in modules for level in each.levels}
+    for share in sorted(shares, reverse=True):
+        chosen = tuple(_nearest(each, share) for each in modules)
+        if sum(level.cost for level in chosen) <= budget * (1 + 1e-9):
+            return chosen
+    raise UsageError(f"a budget of {budget:.4g} is out of reach", "ask for less")
+
+
+def _nearest(module: Module, share: float) -> Level:
+    whole = max(level.kept for level in module.levels)
+    return min(module.levels, key=lambda level: (abs(level.kept - share * whole), level.kept))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -12,42 +11,42 @@ from numpy.typing import NDArray
 
 from compiler.ir.edit import add_initializer, sweep
 from compiler.ir.execute import clone
-from compiler.ir.linear import Linear
+from compiler.ir.linear import Linear, linears_of
 from compiler.prune.modules import PrunableModule, find_modules
 
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is left of a module.
-
-    Attributes:
-        groups: the heads or neurons that stay, ascending, at least one.
-        weight: [len(groups) * group size, out], the reader's rows; None for those it had.
-        bias: [out], the reader's; None for what it had.
-    """
-
-    groups: NDArray[np.intp]
-    weight: NDArray[np.floating[Any]] | None = None
-    bias: NDArray[np.floating[Any]] | None = None
+Weights: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]
+"""A product's weight [in, out] and bias [out]; None for the bias that it had."""
 
 
-def materialize(model: ir.Model, kept: Mapping[str, Kept]) -> ir.Model:
-    """A copy of a graph with modules cut down.
+def materialize(
+    model: ir.Model,
+    kept: Mapping[str, NDArray[np.intp]],
+    weights: Mapping[str, Weights] | None = None,
+) -> ir.Model:
+    """A copy of a graph with other weights and modules cut down.
 
     Args:
         model: the IR that the modules were found in; it is not changed.
-        kept: by the module's name; others stay as they are. Weights that several products share are cut for
-            each by itself.
+        kept: the groups that stay, ascending, by the module's name; modules not named stay whole. Weights
+            that several products share are cut for each by itself.
+        weights: by the product's name, at the shapes that they have in `model`.
 
     Raises:
-        ValueError: a name that is no module's, or nothing kept of one.
+        ValueError: a name that is no module's or product's, or nothing kept of a module.
     """
     copy = clone(model)
+    linears = {each.name: each for each in linears_of(copy.graph)}
     modules = {each.name: each for each in find_modules(copy).modules}
-    for name, each in kept.items():
-        if name not in modules or not len(each.groups):
-            raise ValueError(f"{name} cannot be cut down to {len(each.groups)}")
-        _cut(copy.graph, modules[name], each)
+    unknown = [*(set(kept) - set(modules)), *(set(weights or {}) - set(linears))]
+    if unknown:
+        raise ValueError(f"{sorted(unknown)[0]} cannot be cut down: it is not there")
+    for name, (weight, bias) in (weights or {}).items():
+        _set(copy.graph, linears[name], weight, bias)
+    for name, groups in kept.items():
+        if not len(groups):
+            raise ValueError(f"{name} cannot be cut down to {len(groups)}")
+        if len(groups) < modules[name].groups:
+            _cut(copy.graph, modules[name], groups)
     sweep(copy.graph)
     return copy
 
@@ -57,22 +56,18 @@ def channels(groups: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     return np.asarray((groups[:, None] * size + np.arange(size)).ravel(), np.intp)
 
 
-def _cut(graph: ir.Graph, module: PrunableModule, kept: Kept) -> None:
-    columns = channels(kept.groups, module.group_size)
-    reader = module.reader
-    if len(kept.groups) < module.groups:
-        for writer in module.writers:
-            bias = writer.bias_array
-            _set(graph, writer, writer.weight_array[:, columns], None if bias is None else bias[columns])
-        for value in module.between:
-            if value.shape is not None:
-                value.shape = ir.Shape([*value.shape[:-1], len(columns)])
-        if module.attention is not None:
-            for name in ("q_num_heads", "kv_num_heads"):
-                module.attention.attributes[name] = ir.AttrInt64(name, len(kept.groups))
-    weight = reader.weight_array[columns] if kept.weight is None else kept.weight
-    if len(kept.groups) < module.groups or kept.weight is not None or kept.bias is not None:
-        _set(graph, reader, weight, reader.bias_array if kept.bias is None else kept.bias)
+def _cut(graph: ir.Graph, module: PrunableModule, groups: NDArray[np.intp]) -> None:
+    columns = channels(groups, module.group_size)
+    for writer in module.writers:
+        bias = writer.bias_array
+        _set(graph, writer, writer.weight_array[:, columns], None if bias is None else bias[columns])
+    for value in module.between:
+        if value.shape is not None:
+            value.shape = ir.Shape([*value.shape[:-1], len(columns)])
+    if module.attention is not None:
+        for name in ("q_num_heads", "kv_num_heads"):
+            module.attention.attributes[name] = ir.AttrInt64(name, len(groups))
+    _set(graph, module.reader, module.reader.weight_array[columns], None)
 
 
 def _set(

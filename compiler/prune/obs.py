@@ -23,12 +23,10 @@ class Snapshot:
 
     Attributes:
         kept: the groups that are left, ascending.
-        weight: [kept * group size, out], the rows of those groups, compensated.
         error: increase of the damped loss, tr((W0 - W)' H (W0 - W)) with the removed rows of W zero.
     """
 
     kept: NDArray[np.intp]
-    weight: Matrix
     error: float
 
 
@@ -46,12 +44,13 @@ def damped(gram: Matrix, damping: float = DAMPING) -> Matrix:
 def obs_path(
     hessian: Matrix, weight: Matrix, levels: Sequence[int], *, group_size: int = 1, step: int = 1
 ) -> Iterator[Snapshot]:
-    """Removes groups of rows, the cheapest first, and yields the product at every level.
+    """Removes groups of rows, the cheapest first, and yields what is left at every level.
 
     The score of a group S is tr(W_S' inv(P_SS) W_S) with P = inv(H): what removing it adds to the loss
     after W <- W - P_:S inv(P_SS) W_S, the best that the other rows can do. After a removal P is what it would
     be without those rows, P - P_:S inv(P_SS) P_S:. Several groups of one step are chosen by their scores
-    alone, and made up for together.
+    alone, and made up for together. Columns of W can be mixed beforehand by a root of the metric that errors
+    are measured in: the compensation is the same, and the scores are in that metric.
 
     Args:
         hessian: [in, in], positive definite; see `damped`.
@@ -74,7 +73,23 @@ def obs_path(
     for level in levels:
         while len(state.kept) > level:
             state.remove(min(step, len(state.kept) - level))
-        yield Snapshot(state.kept.copy(), state.weight.copy(), state.error)
+        yield Snapshot(state.kept.copy(), state.error)
+
+
+def compensated(hessian: Matrix, weight: Matrix, rows: NDArray[np.intp]) -> Matrix:
+    """The best weights of some rows alone: inv(H_KK) H_K W, what a path's removals come to.
+
+    Args:
+        hessian: [in, in], positive definite.
+        weight: [in, out].
+        rows: those that are left, ascending.
+
+    Returns:
+        [rows, out].
+    """
+    if len(rows) == len(weight):
+        return weight.copy()
+    return np.asarray(np.linalg.solve(hessian[np.ix_(rows, rows)], hessian[rows] @ weight), np.float64)
 
 
 class _State:

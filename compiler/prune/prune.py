@@ -8,43 +8,24 @@ from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from compiler.options import KINDS, Kind
-from compiler.prune.allocate import Level, Module, allocate
-from compiler.prune.cost import flops_of_group
-from compiler.prune.materialize import Kept, channels, materialize
+from compiler.prune.allocate import Level, Module, allocate, allocate_uniform
+from compiler.prune.baselines import magnitude_scores, ranked_path, wanda_scores
+from compiler.prune.cost import Costs, Flops, total
+from compiler.prune.directions import Answer
+from compiler.prune.gradients import sensitivities, square_root
+from compiler.prune.materialize import channels, materialize
 from compiler.prune.modules import PrunableModule, find_modules
-from compiler.prune.moments import Matrix, Moments
-from compiler.prune.obs import Snapshot, damped, obs_path
-from compiler.prune.refit import Refit, refit
-from compiler.prune.walk import Walk
-from targets.errors import UsageError
+from compiler.prune.moments import Matrix
+from compiler.prune.obs import Snapshot, compensated, damped, obs_path
+from compiler.prune.options import PruneOptions
+from compiler.prune.refit import Refit
+from compiler.prune.sequential import Cut, solve_in_sequence
+from compiler.prune.statistics import Batches, Statistics, gather, weights_of
+from targets.errors import UnsupportedError
 
 STEP: Final = 32
-Batches = Sequence[Mapping[str, NDArray[Any]]]
-Advance = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PruneOptions:
-    """How to prune.
-
-    Attributes:
-        flops: share of the encoder's FLOPs to keep, above 0 and at most 1.
-        targets: kinds of module that may be cut.
-        align: neurons are left in multiples of it.
-        length: tokens of the text that FLOPs are counted for.
-        refit: whether readers are solved anew on the pruned stream.
-        threads: for onnxruntime, 0 for every core.
-    """
-
-    flops: float
-    targets: tuple[Kind, ...] = KINDS
-    align: int = 64
-    length: int = 128
-    refit: bool = True
-    threads: int = 0
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +36,13 @@ class PrunedModule:
         name: of the module.
         groups: heads or neurons before.
         kept: after.
-        error: of the best compensation on the dense stream, as a share of the stream's own variance.
-        refit: the solution on the pruned stream; None where there was none.
+        error: expected by the best compensation on the dense stream, in the metric of the options.
     """
 
     name: str
     groups: int
     kept: int
     error: float
-    refit: Refit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +55,7 @@ class Pruned:
         flops_kept: share of the encoder's FLOPs.
         length: tokens of the text that they were counted for.
         declined: modules left alone, with the reason.
+        refits: what came of solving products anew, by their names.
     """
 
     model: ir.Model
@@ -83,6 +63,7 @@ class Pruned:
     flops_kept: float = 1.0
     length: int = 0
     declined: Mapping[str, str] = field(default_factory=dict)
+    refits: Mapping[str, Refit] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest records."""
@@ -93,55 +74,159 @@ class Pruned:
             "modules": [
                 {"name": each.name, "groups": each.groups, "kept": each.kept} for each in self.modules
             ],
+            "refitted": sum(each.ridge is not None for each in self.refits.values()),
             "declined": dict(self.declined),
         }
 
 
-def prune(model: ir.Model, batches: Batches, options: PruneOptions, advance: Advance | None = None) -> Pruned:
-    """Removes what the encoder's output depends on least, and makes up for it.
+class Pruner:
+    """Weighs the modules of a graph once, and then cuts it to any budget.
 
-    One dense pass gathers X'X of every reader; OBS paths give each module's error at every level; dynamic
-    programming chooses the levels; then each reader is solved anew, from the embeddings upward, so that the
-    pruned network's residual stream matches the dense one's.
+    One dense pass gathers X'X of every reader, one with gradients how far the answers move with what each
+    module gives; OBS paths give each module's error at every level.
 
     Args:
         model: the float IR after the passes; it is not changed.
         batches: calibration feeds.
-        options: see `PruneOptions`; a budget of 1 returns the model itself.
-        advance: told of a stage, the modules done and their number.
+        answers: the outputs that count; without any, or where they cannot be differentiated, errors are
+            shares of the stream's variance.
+        options: see `PruneOptions`.
+        advance: called with 1 after every module, in weighing and in cutting.
+        warn: told where the answers cannot be differentiated, and what follows.
 
-    Raises:
-        UsageError: a budget out of bounds, or out of reach.
+    Attributes:
+        modules: that may be cut, in the graph's order.
+        declined: those that may not, with the reason.
     """
-    if not 0 < options.flops <= 1:
-        raise UsageError(f"{options.flops} is no share of the FLOPs", "give more than 0, and at most 1")
-    found = find_modules(model)
-    if options.flops == 1:
-        return Pruned(model, declined=found.declined)
-    modules = [each for each in found.modules if each.kind in options.targets]
-    fixed = sum(_cost(each, options) for each in found.modules) - sum(
-        _cost(each, options) for each in modules
-    )
-    whole = fixed + sum(_cost(each, options) for each in modules)
-    paths = _paths(model, modules, batches, options, advance)
-    levels = [
-        Module(each.name, tuple(_level(each, snapshot, options) for snapshot in paths[each.name]))
-        for each in modules
-    ]
-    chosen = allocate(levels, options.flops * whole - fixed)
-    picked = {
-        each.name: next(snapshot for snapshot in paths[each.name] if len(snapshot.kept) == level.kept)
-        for each, level in zip(modules, chosen, strict=True)
-    }
-    refits = _refits(model, modules, batches, picked, options, advance) if options.refit else {}
-    kept = {each.name: _kept(each, picked[each.name], refits.get(each.name)) for each in modules}
-    changed = {name: each for name, each in kept.items() if each is not None}
-    done = tuple(
-        PrunedModule(each.name, each.groups, level.kept, level.error, refits.get(each.name))
-        for each, level in zip(modules, chosen, strict=True)
-    )
-    share = (fixed + sum(level.cost for level in chosen)) / whole
-    return Pruned(materialize(model, changed), done, share, options.length, found.declined)
+
+    def __init__(
+        self,
+        model: ir.Model,
+        batches: Batches,
+        answers: Sequence[Answer] = (),
+        options: PruneOptions | None = None,
+        *,
+        advance: Advance | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._batches = batches
+        self._options = options or PruneOptions()
+        self._advance = advance
+        found = find_modules(model)
+        self.modules = tuple(each for each in found.modules if each.kind in self._options.targets)
+        self.declined = found.declined
+        self._whole = found.modules
+        self._statistics: Mapping[str, Statistics] = {}
+        self._paths: dict[str, list[Snapshot]] = {}
+        if self.modules:
+            self._weigh(answers, warn)
+
+    def share(self, costs: Costs, kept: Mapping[str, int]) -> float:
+        """What is left of the costs of the whole."""
+        left = costs.fixed + sum(
+            costs.of(each, kept.get(each.name, each.groups)) for each in self._whole
+        )
+        return left / total(costs, self._whole)
+
+    def levels(self, costs: Costs) -> list[Module]:
+        """Every module's choices."""
+        return [
+            Module(
+                each.name,
+                tuple(
+                    Level(len(level.kept), costs.of(each, len(level.kept)), level.error)
+                    for level in self._paths[each.name]
+                ),
+            )
+            for each in self.modules
+        ]
+
+    def allocate(self, costs: Costs, share: float) -> dict[str, int]:
+        """How many groups of each module to keep, by its name.
+
+        Args:
+            costs: in the budget's unit.
+            share: of the whole's costs that may be left, above 0.
+
+        Raises:
+            UsageError: out of reach.
+        """
+        modules = self.levels(costs)
+        movable = sum(max(level.cost for level in each.levels) for each in modules)
+        budget = share * total(costs, self._whole) - (total(costs, self._whole) - movable)
+        choose = allocate if self._options.allocation == "error" else allocate_uniform
+        chosen = choose(modules, budget)
+        return {each.name: level.kept for each, level in zip(modules, chosen, strict=True)}
+
+    def cut(self, kept: Mapping[str, int], length: int) -> Pruned:
+        """The graph with so many groups of each module, solved anew on the pruned stream.
+
+        Args:
+            kept: from `allocate`; where nothing goes, the graph is the same.
+            length: tokens of the text that FLOPs are reported for.
+        """
+        cuts = [self._cut(each, kept.get(each.name, each.groups)) for each in self.modules]
+        done = tuple(
+            PrunedModule(each.module.name, each.module.groups, len(each.groups), self._error(each))
+            for each in cuts
+        )
+        share = self.share(Flops(length), kept)
+        weights, refits = solve_in_sequence(
+            self._model,
+            cuts,
+            self._batches,
+            scope=self._options.refit,
+            threads=self._options.threads,
+            advance=self._advance,
+        )
+        left = {each.module.name: each.groups for each in cuts if each.changes}
+        model = materialize(self._model, left, weights) if left else self._model
+        return Pruned(model, done, share, length, self.declined, refits)
+
+    def _weigh(self, answers: Sequence[Answer], warn: Callable[[str], None] | None) -> None:
+        options = self._options
+        moments: Mapping[str, Matrix] = {}
+        if answers and options.metric:
+            try:
+                moments = sensitivities(
+                    self._model, self.modules, self._batches, answers, seed=options.seed, threads=options.threads
+                )
+            except UnsupportedError as error:
+                if warn is not None:
+                    warn(f"{error.message}: what to cut is chosen by the layers' own errors, less exactly")
+        self._statistics = gather(
+            self._model, self.modules, self._batches, threads=options.threads, advance=self._advance
+        )
+        for module in self.modules:
+            self._paths[module.name] = self._path(module, moments.get(module.name))
+
+    def _path(self, module: PrunableModule, moments: Matrix | None) -> list[Snapshot]:
+        statistics, options = self._statistics[module.name], self._options
+        weight, _ = weights_of(module)
+        variance = statistics.variance if statistics.variance > 0 else 1.0
+        weight = weight / np.sqrt(variance) if moments is None else weight @ square_root(moments)
+        levels = levels_of(module, options.align)
+        if options.select == "obs":
+            step = 1 if module.kind == "heads" else STEP
+            hessian = damped(statistics.gram)
+            return list(obs_path(hessian, weight, levels, group_size=module.group_size, step=step))
+        if options.select == "wanda":
+            return list(ranked_path(wanda_scores(statistics.gram, weight, module.group_size), levels))
+        own, _ = weights_of(module)
+        return list(ranked_path(magnitude_scores(own, module.group_size) / np.sum(own**2), levels))
+
+    def _cut(self, module: PrunableModule, kept: int) -> Cut:
+        groups = next(each.kept for each in self._paths[module.name] if len(each.kept) == kept)
+        weight, _ = weights_of(module)
+        rows = channels(groups, module.group_size)
+        if self._options.select == "magnitude":
+            return Cut(module, groups, weight[rows])
+        return Cut(module, groups, compensated(damped(self._statistics[module.name].gram), weight, rows))
+
+    def _error(self, cut: Cut) -> float:
+        path = self._paths[cut.module.name]
+        return next(each.error for each in path if len(each.kept) == len(cut.groups))
 
 
 def levels_of(module: PrunableModule, align: int) -> list[int]:
@@ -150,88 +235,3 @@ def levels_of(module: PrunableModule, align: int) -> list[int]:
         return list(range(module.groups, 0, -1))
     return [module.groups, *(each for each in range(module.groups // align * align, 0, -align)
                              if each < module.groups)]  # fmt: skip
-
-
-def _cost(module: PrunableModule, options: PruneOptions) -> float:
-    return float(module.groups * flops_of_group(module, options.length))
-
-
-def _level(module: PrunableModule, snapshot: Snapshot, options: PruneOptions) -> Level:
-    kept = len(snapshot.kept)
-    return Level(kept, float(kept * flops_of_group(module, options.length)), snapshot.error)
-
-
-def _paths(
-    model: ir.Model,
-    modules: Sequence[PrunableModule],
-    batches: Batches,
-    options: PruneOptions,
-    advance: Advance | None,
-) -> dict[str, list[Snapshot]]:
-    """The snapshots of every module, errors as shares of the variance of the stream that they go into."""
-    walk = Walk(model, modules, batches, both=False, threads=options.threads)
-    paths: dict[str, list[Snapshot]] = {}
-    for module in walk.modules():
-        weight, bias = _weights(module)
-        gram = np.zeros((len(weight), len(weight)))
-        power = 0.0
-        for rows in walk.rows(module):
-            read = rows.dense.astype(np.float64)
-            gram += read.T @ read
-            total = rows.stream + read @ weight + bias
-            power += float(np.sum((total - total.mean(axis=1, keepdims=True)) ** 2))
-        scale = 1.0 / power if power > 0 else 1.0
-        path = obs_path(
-            damped(gram), weight, levels_of(module, options.align), group_size=module.group_size,
-            step=1 if module.kind == "heads" else STEP,
-        )  # fmt: skip
-        paths[module.name] = [Snapshot(each.kept, each.weight, each.error * scale) for each in path]
-        if advance is not None:
-            advance("weighing", len(paths), len(modules))
-    return paths
-
-
-def _refits(
-    model: ir.Model,
-    modules: Sequence[PrunableModule],
-    batches: Batches,
-    picked: Mapping[str, Snapshot],
-    options: PruneOptions,
-    advance: Advance | None,
-) -> dict[str, Refit]:
-    walk = Walk(model, modules, batches, both=True, threads=options.threads)
-    found: dict[str, Refit] = {}
-    started = False
-    for done, module in enumerate(walk.modules(), 1):
-        snapshot = picked[module.name]
-        started = started or len(snapshot.kept) < module.groups
-        if started:
-            found[module.name] = _refit(walk, module, snapshot)
-            weight = np.zeros((module.groups * module.group_size, len(found[module.name].weight[-1])))
-            weight[channels(snapshot.kept, module.group_size)] = found[module.name].weight[:-1]
-            walk.give(module, weight, found[module.name].weight[-1])
-        if advance is not None:
-            advance("refitting", done, len(modules))
-    return found
-
-
-def _refit(walk: Walk, module: PrunableModule, snapshot: Snapshot) -> Refit:
-    weight, bias = _weights(module)
-    columns = channels(snapshot.kept, module.group_size)
-    fit, held_out = (Moments(len(columns), len(bias)) for _ in range(2))
-    for rows in walk.rows(module):
-        wanted = rows.stream + rows.dense.astype(np.float64) @ weight + bias - rows.drifted
-        (held_out if rows.held_out else fit).add(rows.pruned[:, columns], wanted)
-    return refit(fit, held_out if held_out.rows else fit, np.vstack([snapshot.weight, bias]))
-
-
-def _weights(module: PrunableModule) -> tuple[Matrix, Matrix]:
-    weight = module.reader.weight_array.astype(np.float64)
-    bias = module.reader.bias_array
-    return weight, np.zeros(weight.shape[1]) if bias is None else bias.astype(np.float64)
-
-
-def _kept(module: PrunableModule, snapshot: Snapshot, done: Refit | None) -> Kept | None:
-    if done is not None and (done.ridge is not None or len(snapshot.kept) < module.groups):
-        return Kept(snapshot.kept, done.weight[:-1], done.weight[-1])
-    return None if len(snapshot.kept) == module.groups else Kept(snapshot.kept, snapshot.weight)
