@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from compiler.ir.edit import add_initializer, sweep
+from compiler.ir.edit import add_initializer, replace_value, sweep
 from compiler.ir.execute import clone
 from compiler.ir.linear import Linear
 from compiler.prune.modules import PrunableModule, find_modules
@@ -21,7 +21,8 @@ class Kept:
     """What is left of a module.
 
     Attributes:
-        groups: the heads or neurons that stay, ascending, at least one.
+        groups: the heads or neurons that stay, ascending; with none the stream is left as it is, but for the
+            reader's bias.
         weight: [len(groups) * group size, out], the reader's rows; None for those it had.
         bias: [out], the reader's; None for what it had.
     """
@@ -40,14 +41,17 @@ def materialize(model: ir.Model, kept: Mapping[str, Kept]) -> ir.Model:
             each by itself.
 
     Raises:
-        ValueError: a name that is no module's, or nothing kept of one.
+        ValueError: a name that is no module's.
     """
     copy = clone(model)
     modules = {each.name: each for each in find_modules(copy).modules}
     for name, each in kept.items():
-        if name not in modules or not len(each.groups):
-            raise ValueError(f"{name} cannot be cut down to {len(each.groups)}")
-        _cut(copy.graph, modules[name], each)
+        if name not in modules:
+            raise ValueError(f"{name} cannot be cut down to {len(each.groups)}: there is no such module")
+        if len(each.groups):
+            _cut(copy.graph, modules[name], each)
+        else:
+            _cut_out(copy.graph, modules[name], each.bias)
     sweep(copy.graph)
     return copy
 
@@ -73,6 +77,17 @@ def _cut(graph: ir.Graph, module: PrunableModule, kept: Kept) -> None:
     weight = reader.weight_array[columns] if kept.weight is None else kept.weight
     if len(kept.groups) < module.groups or kept.weight is not None or kept.bias is not None:
         _set(graph, reader, weight, reader.bias_array if kept.bias is None else kept.bias)
+
+
+def _cut_out(graph: ir.Graph, module: PrunableModule, bias: NDArray[np.floating[Any]] | None) -> None:
+    """Leaves the stream plus a bias, or plus the reader's; the rest of the branch is then read by nothing."""
+    reader, addition = module.reader, module.total.producer()
+    bias = reader.bias_array if bias is None else bias
+    if bias is None or addition is None:
+        replace_value(module.total, module.residual)
+        return
+    value = add_initializer(graph, f"{reader.name}_bias_kept", bias.astype(np.float32))
+    addition.replace_input_with(list(addition.inputs).index(reader.output), value)
 
 
 def _set(

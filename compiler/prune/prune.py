@@ -145,10 +145,10 @@ def prune(model: ir.Model, batches: Batches, options: PruneOptions, advance: Adv
 
 
 def levels_of(module: PrunableModule, align: int) -> list[int]:
-    """How many groups may be left, descending from all of them to the least that makes a module."""
+    """How many groups may be left, descending from all of them to none."""
     if module.kind == "heads":
-        return list(range(module.groups, 0, -1))
-    return [module.groups, *(each for each in range(module.groups // align * align, 0, -align)
+        return list(range(module.groups, -1, -1))
+    return [module.groups, *(each for each in range(module.groups // align * align, -1, -align)
                              if each < module.groups)]  # fmt: skip
 
 

@@ -11,18 +11,19 @@ import pytest
 from compiler.frontend.export import TracedModel
 from compiler.ir.edit import add_initializer
 from compiler.ir.encoder import EncoderGraph
-from compiler.ir.execute import Runner, clone
+from compiler.ir.execute import Runner
 from compiler.ir.printer import to_text
 from compiler.ir.verify import verify
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
-from compiler.prune.materialize import Kept, channels, materialize
+from compiler.prune.materialize import Kept, materialize
 from compiler.prune.modules import PrunableModule, find_modules
 from compiler.prune.prune import PruneOptions, levels_of, prune
 from targets.errors import UsageError
-from tests.support.graphs import encoder, encoder_feeds
+from tests.support.graphs import encoder, encoder_feeds, ffn_of
 from tests.support.models import FAMILIES
 from tests.support.parity import Feeds, random_feeds
+from tests.support.pruning import masked
 
 Traced = Callable[..., TracedModel]
 OPTIONS = PruneOptions(0.6, align=4, length=12, threads=1)
@@ -46,19 +47,6 @@ def cuts(modules: tuple[PrunableModule, ...], seed: int = 0) -> dict[str, Kept]:
         count = max(1, each.groups - 1 - place % each.groups)
         found[each.name] = Kept(np.sort(rng.permutation(each.groups)[:count]))
     return found
-
-
-def masked(model: ir.Model, kept: dict[str, Kept]) -> ir.Model:
-    """The graph with the readers' rows of what is removed set to zero."""
-    copy = clone(model)
-    for module in find_modules(copy).modules:
-        weight = np.zeros_like(module.reader.weight_array)
-        rows = channels(kept[module.name].groups, module.group_size)
-        weight[rows] = module.reader.weight_array[rows]
-        module.reader.matmul.replace_input_with(
-            1, add_initializer(copy.graph, f"{module.name}.masked", weight)
-        )
-    return copy
 
 
 def assert_same(one: ir.Model, other: ir.Model, feeds: list[Feeds], atol: float) -> None:
@@ -95,18 +83,18 @@ def test_everything_kept_is_the_same_graph(traced: Traced) -> None:
     assert prune(model, batches(), PruneOptions(1.0)).model is model
 
 
-@pytest.mark.parametrize(("name", "groups"), [("layer9.heads", [0]), ("layer0.ffn", [])])
-def test_cuts_that_cannot_be(traced: Traced, name: str, groups: list[int]) -> None:
+@pytest.mark.parametrize("groups", [[0], []])
+def test_cuts_that_cannot_be(traced: Traced, groups: list[int]) -> None:
     with pytest.raises(ValueError, match="cannot be cut down"):
-        materialize(passed(traced), {name: Kept(np.array(groups, np.intp))})
+        materialize(passed(traced), {"layer9.heads": Kept(np.array(groups, np.intp))})
 
 
 def test_an_activation_with_an_operand_for_each_channel_is_declined() -> None:
     model = encoder(layers=1)
-    (layer,) = EncoderGraph.find(model).layers
-    gain = add_initializer(model.graph, "gain", np.full(layer.intermediate, 2.0, np.float32))
-    activation = next(iter(layer.ffn_up.output.uses())).node
-    scaled = ir.node("Mul", [layer.ffn_up.output, gain], name="scaled")
+    ffn = ffn_of(model)
+    gain = add_initializer(model.graph, "gain", np.full(ffn.intermediate, 2.0, np.float32))
+    activation = next(iter(ffn.up.output.uses())).node
+    scaled = ir.node("Mul", [ffn.up.output, gain], name="scaled")
     activation.replace_input_with(0, scaled.outputs[0])
     model.graph.insert_before(activation, scaled)
     found = find_modules(model)
@@ -171,12 +159,23 @@ def test_budgets_that_are_none(flops: float) -> None:
 
 def test_a_budget_out_of_reach(traced: Traced) -> None:
     with pytest.raises(UsageError, match="out of reach"):
-        prune(passed(traced), batches(), PruneOptions(0.01, align=4, length=12, threads=1))
+        prune(passed(traced), batches(), PruneOptions(0.01, targets=("ffn",), align=4, length=12, threads=1))
+
+
+def test_almost_nothing_left(traced: Traced) -> None:
+    model = passed(traced)
+    done = prune(model, batches(), PruneOptions(0.01, align=4, length=12, threads=1))
+    verify(done.model)
+    assert done.flops_kept <= 0.01
+    assert sum(each.kept == 0 for each in done.modules) >= len(done.modules) - 1
+    wanted, found = (Runner(each, threads=1) for each in (model, done.model))
+    for feeds in batches(2):
+        assert found(feeds)["logits"].shape == wanted(feeds)["logits"].shape
 
 
 def test_levels() -> None:
     model = encoder(layers=1)
     heads, ffn = find_modules(model).modules
-    assert levels_of(heads, 4) == list(range(heads.groups, 0, -1))
-    assert levels_of(ffn, ffn.groups // 2) == [ffn.groups, ffn.groups // 2]
-    assert levels_of(ffn, ffn.groups * 2) == [ffn.groups]
+    assert levels_of(heads, 4) == list(range(heads.groups, -1, -1))
+    assert levels_of(ffn, ffn.groups // 2) == [ffn.groups, ffn.groups // 2, 0]
+    assert levels_of(ffn, ffn.groups * 2) == [ffn.groups, 0]
