@@ -38,8 +38,9 @@ from compiler.package import check_output, write_bundle
 from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
+from compiler.prune.directions import answers_of
 from compiler.prune.prune import Pruned
-from compiler.pruning import prune_graph
+from compiler.pruning import Pruning, joined
 from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug, debug_folder
@@ -213,9 +214,10 @@ class _Compile:
 
     def _prune(self, examples: list[Example], source: _Source) -> _Source:
         texts = self._calibration_texts(examples, source)
-        pruned, passes = prune_graph(
-            source.graph, texts, self._options, source.encoder.max_length, self._clock
-        )
+        answers = answers_of(source.checkpoint.task, source.checkpoint.task_config.problem_type)
+        pruning = Pruning(source.graph, texts, answers, self._options, source.encoder.max_length, self._clock)
+        pruned = pruning.by_flops(self._options.prune_flops or 1.0)
+        passes = joined(pruned.model, self._options)
         return replace(source, graph=pruned.model, pruned=pruned, passes=[*source.passes, *passes])
 
     def _trace(self, checkpoint: Checkpoint) -> tuple[ir.Model, list[PassRecord]]:

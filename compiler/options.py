@@ -18,7 +18,7 @@ PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
 
 DEFAULT_SAMPLES: Final = 300
 DEFAULT_MAX_DROP: Final = 0.01
-DEFAULT_PRUNE_SAMPLES: Final = 1024
+DEFAULT_PRUNE_SAMPLES: Final = 2048
 KINDS: Final[tuple[Kind, ...]] = ("heads", "ffn")
 AUTO_RANGES: Final = "auto"
 

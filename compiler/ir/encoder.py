@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -42,70 +43,134 @@ _SUPPORTED = "bertc compiles post-norm encoders: BERT, RoBERTa, DistilBERT, ELEC
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EncoderLayer:
-    """One transformer layer.
+class AttentionBlock:
+    """The attention of a layer, with the addition and the LayerNormalization after it.
 
     Attributes:
-        index: counted from the embeddings.
-        input: the residual stream that enters it, [batch, sequence, hidden].
-        attention: the Attention node.
+        input: the residual stream that enters it; in a last layer on one row, that row.
+        node: the Attention.
         query, key, value: their projections; one and the same layer after FuseQkv.
-        attention_output: the projection that follows the attention.
-        attention_residual, attention_norm: the Add and the LayerNormalization after it.
-        ffn_up, ffn_down: the two feed-forward projections.
-        ffn_residual, ffn_norm: the Add and the LayerNormalization after them.
+        output: the projection that follows.
+        residual, norm: the Add and the LayerNormalization after it.
     """
 
-    index: int
     input: ir.Value
-    attention: ir.Node
+    node: ir.Node
     query: Linear | None
     key: Linear | None
     value: Linear | None
-    attention_output: Linear
-    attention_residual: ir.Node
-    attention_norm: ir.Node
-    ffn_up: Linear
-    ffn_down: Linear
-    ffn_residual: ir.Node
-    ffn_norm: ir.Node
+    output: Linear
+    residual: ir.Node
+    norm: ir.Node
 
     @property
-    def output(self) -> ir.Value:
-        """The residual stream that leaves it, [batch, sequence, hidden]."""
-        return self.ffn_norm.outputs[0]
+    def result(self) -> ir.Value:
+        """The residual stream that leaves it."""
+        return self.norm.outputs[0]
 
     @property
     def heads(self) -> int:
         """The number of attention heads."""
-        return attribute_int(self.attention, "q_num_heads", 1)
+        return attribute_int(self.node, "q_num_heads", 1)
 
     @property
     def head_size(self) -> int:
         """Channels of one head."""
-        width = static_dim(self.attention.inputs[0], -1)
+        width = static_dim(self.node.inputs[0], -1)
         return 0 if width is None else width // self.heads
 
     @property
+    def linears(self) -> tuple[tuple[str, Linear], ...]:
+        """The products by role, each product once."""
+        roles = [("query", self.query), ("key", self.key), ("value", self.value)]
+        by_node: dict[ir.Node, tuple[str, Linear]] = {}
+        for role, each in roles:
+            if each is not None:
+                known = by_node.get(each.matmul)
+                by_node[each.matmul] = (role if known is None else f"{known[0]}+{role}", each)
+        return (*by_node.values(), ("attention_output", self.output))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FfnBlock:
+    """The feed-forward network of a layer, with the addition and the LayerNormalization after it.
+
+    Attributes:
+        input: the residual stream that enters it.
+        up, down: its two projections.
+        residual, norm: the Add and the LayerNormalization after them.
+    """
+
+    input: ir.Value
+    up: Linear
+    down: Linear
+    residual: ir.Node
+    norm: ir.Node
+
+    @property
+    def result(self) -> ir.Value:
+        """The residual stream that leaves it."""
+        return self.norm.outputs[0]
+
+    @property
     def intermediate(self) -> int:
-        """Neurons of the feed-forward network."""
-        return int(self.ffn_up.weight_array.shape[1])
+        """The number of neurons."""
+        return int(self.up.weight_array.shape[1])
+
+    @property
+    def linears(self) -> tuple[tuple[str, Linear], ...]:
+        """The products by role."""
+        return ("ffn_up", self.up), ("ffn_down", self.down)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncoderLayer:
+    """One transformer layer, or what pruning left of it: at least one block.
+
+    Attributes:
+        index: counted from the embeddings; layers of which nothing is left count too.
+        attention: None where every head was cut.
+        ffn: None where every neuron was cut.
+    """
+
+    index: int
+    attention: AttentionBlock | None
+    ffn: FfnBlock | None
+
+    @property
+    def blocks(self) -> tuple[AttentionBlock | FfnBlock, ...]:
+        """Those that are there, in order."""
+        return tuple(each for each in (self.attention, self.ffn) if each is not None)
+
+    @property
+    def input(self) -> ir.Value:
+        """The residual stream that enters the first block, [batch, sequence, hidden]."""
+        return self.blocks[0].input
+
+    @property
+    def output(self) -> ir.Value:
+        """The residual stream that leaves the last block, [batch, sequence, hidden]."""
+        return self.blocks[-1].result
+
+    @property
+    def heads(self) -> int:
+        """The number of attention heads, 0 without an attention."""
+        return 0 if self.attention is None else self.attention.heads
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one head, 0 without an attention."""
+        return 0 if self.attention is None else self.attention.head_size
+
+    @property
+    def intermediate(self) -> int:
+        """Neurons of the feed-forward network, 0 without one."""
+        return 0 if self.ffn is None else self.ffn.intermediate
 
     @property
     def linears(self) -> tuple[tuple[str, Linear], ...]:
         """The layer's products by role, each product once."""
-        roles = [("query", self.query), ("key", self.key), ("value", self.value)]
-        named = [(role, each) for role, each in roles if each is not None]
-        by_node: dict[ir.Node, tuple[str, Linear]] = {}
-        for role, each in named:
-            known = by_node.get(each.matmul)
-            by_node[each.matmul] = (role if known is None else f"{known[0]}+{role}", each)
-        rest = [
-            ("attention_output", self.attention_output),
-            ("ffn_up", self.ffn_up),
-            ("ffn_down", self.ffn_down),
-        ]
-        return (*by_node.values(), *rest)
+        return tuple(each for block in self.blocks for each in block.linears)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +178,7 @@ class EncoderGraph:
     """What was found in a graph.
 
     Attributes:
-        layers: from the embeddings upward.
+        layers: from the embeddings upward; those of which pruning left nothing are absent.
         tables: the Gathers from constant tables: word, position and type embeddings.
         declined: attention that is there but not part of a layer that this code knows, with the reason.
     """
@@ -124,30 +189,33 @@ class EncoderGraph:
 
     @staticmethod
     def find(model: ir.Model) -> EncoderGraph:
-        """Look for every encoder layer around the Attention nodes of `model`."""
-        layers: list[EncoderLayer] = []
-        declined: list[str] = []
+        """Look for every encoder layer of `model`, whole or pruned.
+
+        A block of which pruning left nothing is a LayerNormalization of the stream, or of the stream plus
+        a constant vector. After an attention it takes the place of the feed-forward network, and before a
+        feed-forward network that of the attention.
+        """
+        search = _Search()
         for node in model.graph:
-            if op(node, "Softmax"):
-                declined.append(f"{node.name}: its attention was not recognized")
-            if not op(node, "Attention"):
-                continue
-            try:
-                layers.append(_layer(node, len(layers)))
-            except _NotALayerError as reason:
-                declined.append(f"{node.name}: {reason}")
-        return EncoderGraph(tuple(layers), tuple(_tables(model.graph)), tuple(declined))
+            search.visit(node)
+        return EncoderGraph(tuple(search.layers), tuple(_tables(model.graph)), tuple(search.declined))
 
     def require(self) -> EncoderGraph:
-        """This graph, if all of it was understood.
+        """This graph, if all of it was understood; for models that were not pruned yet.
 
         Raises:
-            UnsupportedError: there is no encoder layer, or attention that is not part of one.
+            UnsupportedError: there is no encoder layer, attention that is not part of one, or a layer without
+                attention or feed-forward network.
         """
         if self.declined:
             raise UnsupportedError(f"the model is not understood: {self.declined[0]}", _SUPPORTED)
         if not self.layers:
             raise UnsupportedError("the model has no transformer encoder layer", _SUPPORTED)
+        for layer in self.layers:
+            if layer.attention is None or layer.ffn is None:
+                lacks = "attention" if layer.attention is None else "feed-forward network"
+                reason = f"layer{layer.index} has no {lacks}"
+                raise UnsupportedError(f"the model is not understood: {reason}", _SUPPORTED)
         return self
 
     def roles(self) -> dict[str, str]:
@@ -161,6 +229,47 @@ class EncoderGraph:
 
 class _NotALayerError(Exception):
     """Why an Attention is not part of a layer that this code knows."""
+
+
+class _Search:
+    """Goes through a graph in order and counts the blocks below every stream, cut ones too."""
+
+    def __init__(self) -> None:
+        self.layers: list[EncoderLayer] = []
+        self.declined: list[str] = []
+        self._below: dict[ir.Value, int] = {}
+
+    def visit(self, node: ir.Node) -> None:
+        """Takes the layer that begins at a node, if one does."""
+        if op(node, "Softmax"):
+            self.declined.append(f"{node.name}: its attention was not recognized")
+        elif op(node, "Attention"):
+            try:
+                attention = _attention(node)
+                cut = _is_cut_after(attention.result)
+                self._add(attention, None if cut else _ffn(attention.result))
+            except _NotALayerError as reason:
+                self.declined.append(f"{node.name}: {reason}")
+        elif (stream := _cut(node)) is not None and self._is_residual(_all_rows(stream)):
+            self._pass(stream, node.outputs[0])
+            with suppress(_NotALayerError):
+                self._add(None, _ffn(node.outputs[0]))
+
+    def _is_residual(self, stream: ir.Value) -> bool:
+        """Whether a norm makes it, or the projection of embeddings that are narrower than the encoder."""
+        first = not self._below and linear_making(stream) is not None
+        return first or produced_by(stream, "LayerNormalization") is not None
+
+    def _add(self, attention: AttentionBlock | None, ffn: FfnBlock | None) -> None:
+        blocks = [each for each in (attention, ffn) if each is not None]
+        least = self.layers[-1].index + 1 if self.layers else 0
+        index = max(least, self._below.get(_all_rows(blocks[0].input), 0) // 2)
+        self.layers.append(EncoderLayer(index, attention, ffn))
+        for block in blocks:
+            self._pass(block.input, block.result)
+
+    def _pass(self, stream: ir.Value, result: ir.Value) -> None:
+        self._below[result] = self._below.get(_all_rows(stream), 0) + 1
 
 
 def attention_scale(node: ir.Node) -> float:
@@ -191,20 +300,47 @@ def _tables(graph: ir.Graph) -> Iterator[ir.Node]:
                 yield node
 
 
-def _layer(attention: ir.Node, index: int) -> EncoderLayer:
-    output = _reader_linear(attention.outputs[0], "the attention's result")
+def _attention(node: ir.Node) -> AttentionBlock:
+    output = _reader_linear(node.outputs[0], "the attention's result")
     residual, norm, source = _residual_norm(output.output)
-    stream = norm.outputs[0]
-    up, down = _ffn(stream)
-    ffn_residual, ffn_norm, ffn_source = _residual_norm(down.output)
-    if ffn_source is not stream:
+    query, key, value = (_projection(each) for each in node.inputs[:3])
+    return AttentionBlock(source, node, query, key, value, output, residual, norm)
+
+
+def _ffn(stream: ir.Value) -> FfnBlock:
+    up, down = _up_and_down(stream)
+    residual, norm, source = _residual_norm(down.output)
+    if source is not stream:
         raise _NotALayerError(
             "the feed-forward network's residual is not the attention's LayerNorm (pre-norm?)"
         )
-    query, key, value = (_projection(each) for each in attention.inputs[:3])
-    return EncoderLayer(
-        index, source, attention, query, key, value, output, residual, norm, up, down, ffn_residual, ffn_norm
-    )
+    return FfnBlock(stream, up, down, residual, norm)
+
+
+def _cut(norm: ir.Node) -> ir.Value | None:
+    """What a LayerNormalization reads, less a constant vector added to it; None if it is none.
+
+    That is the stream of a block of which pruning left nothing else, if it is a residual stream.
+    """
+    if not op(norm, "LayerNormalization"):
+        return None
+    read = norm.inputs[0]
+    add = produced_by(read, "Add")
+    if add is None or linear_making(read) is not None or not any(map(_is_vector, add.inputs)):
+        return read
+    return next((each for each in add.inputs if not _is_vector(each)), None)
+
+
+def _is_cut_after(stream: ir.Value) -> bool:
+    readers = [use.node for use in stream.uses()]
+    norms = [*readers, *(use.node for each in readers if op(each, "Add") for use in each.outputs[0].uses())]
+    return any(_cut(each) is stream for each in norms)
+
+
+def _all_rows(stream: ir.Value) -> ir.Value:
+    """The stream that a last layer on one row takes its row from; any other as it is."""
+    pick = produced_by(stream, "Gather")
+    return stream if pick is None or pick.inputs[0] is None else pick.inputs[0]
 
 
 def _projection(value: ir.Value | None) -> Linear | None:
@@ -250,7 +386,7 @@ def _residual_norm(value: ir.Value) -> tuple[ir.Node, ir.Node, ir.Value]:
     raise _NotALayerError("no residual addition and LayerNorm follow a projection (pre-norm?)")
 
 
-def _ffn(stream: ir.Value) -> tuple[Linear, Linear]:
+def _up_and_down(stream: ir.Value) -> tuple[Linear, Linear]:
     for up in _linear_readers(stream):
         down = _through_activation(up.output)
         if down is not None:

@@ -55,6 +55,8 @@ class Runner:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Between runs others compute: threads that spin would take their cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         data = serialize(_executable(model, taps))

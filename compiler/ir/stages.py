@@ -19,7 +19,7 @@ class Stage:
     Attributes:
         reads: made before this stage, by the graph's inputs, other stages or linear layers.
         makes: read by a later stage or a group of layers.
-        finished: read by nothing after this stage and its group.
+        finished: read by nothing after this stage and its group, nor after the last.
     """
 
     reads: list[str] = field(default_factory=list)
@@ -74,6 +74,7 @@ def _split(graph: ir.Graph, groups: Sequence[Sequence[Linear]]) -> list[Stage]:
         at = max((level.get(value, 0) for value in read), default=0)
         level.update(dict.fromkeys(node.outputs, at))
         if at >= len(groups):
+            last.update({value: at for value in read if level.get(value, 0) < at})
             continue
         made.extend(node.outputs)
         for value in read:
@@ -86,7 +87,8 @@ def _split(graph: ir.Graph, groups: Sequence[Sequence[Linear]]) -> list[Stage]:
         if last.get(value, -1) > level[value] or value in own:
             stages[level[value]].makes.append(str(value.name))
     for value, end in last.items():
-        stages[end].finished.append(str(value.name))
+        if end < len(stages):
+            stages[end].finished.append(str(value.name))
     return stages
 
 

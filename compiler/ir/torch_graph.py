@@ -62,7 +62,7 @@ class TorchGraph:
 
     def __call__(self, given: Mapping[ir.Value, Tensor]) -> dict[ir.Value, Tensor]:
         """Every value that the nodes make, from those that they read."""
-        values: dict[ir.Value | None, Any] = {None: None, **self._constants, **given}
+        values: dict[Any, Any] = {None: None, **self._constants, **given}
         for node in self._nodes:
             found = _OPERATORS[node.op_type](node, [values[each] for each in node.inputs])
             results = (found,) if isinstance(found, torch.Tensor) else found
@@ -81,12 +81,13 @@ def _attention(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
     heads = attribute_int(node, "q_num_heads", 1)
 
     def split(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
     found = torch.nn.functional.scaled_dot_product_attention(
         split(query), split(key), split(value), attn_mask=mask, scale=attention_scale(node)
     )
-    return found.transpose(1, 2).flatten(2)
+    merged: Tensor = found.transpose(1, 2).flatten(2)
+    return merged
 
 
 def _layer_norm(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
@@ -107,8 +108,9 @@ def _gelu(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
 def _gather(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
     x, index = inputs
     axis = attribute_int(node, "axis", 0) % x.ndim
-    picked = x.index_select(axis, (index % x.shape[axis]).reshape(-1))
-    return picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    picked: Tensor = x.index_select(axis, (index % x.shape[axis]).reshape(-1))
+    found: Tensor = picked.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return found
 
 
 def _slice(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
@@ -142,7 +144,9 @@ def _reshape(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
 
 def _transpose(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
     order = node.attributes.get("perm")
-    found: Tensor = inputs[0].permute(*(reversed(range(inputs[0].ndim)) if order is None else order.as_ints()))
+    found: Tensor = inputs[0].permute(
+        *(reversed(range(inputs[0].ndim)) if order is None else order.as_ints())
+    )
     return found
 
 
@@ -180,6 +184,13 @@ def _softmax(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
     return torch.softmax(inputs[0], dim=attribute_int(node, "axis", -1))
 
 
+def _expand(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
+    del node
+    x, shape = inputs
+    found: Tensor = x * torch.ones(shape.tolist(), dtype=x.dtype)
+    return found
+
+
 def _cast(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
     to = ir.DataType(attribute_int(node, "to", 1))
     found: Tensor = inputs[0].to(getattr(torch, to.numpy().name))
@@ -187,7 +198,11 @@ def _cast(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
 
 
 def _plain(function: Callable[..., Tensor]) -> _Function:
-    return lambda node, inputs: function(*inputs)
+    def call(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
+        del node
+        return function(*inputs)
+
+    return call
 
 
 _OPERATORS: Final[Mapping[str, _Function]] = {
@@ -201,7 +216,7 @@ _OPERATORS: Final[Mapping[str, _Function]] = {
     "Elu": _plain(torch.nn.functional.elu),
     "Erf": _plain(torch.erf),
     "Exp": _plain(torch.exp),
-    "Expand": lambda node, inputs: inputs[0] * torch.ones(inputs[1].tolist(), dtype=inputs[0].dtype),
+    "Expand": _expand,
     "Gather": _gather,
     "Gelu": _gelu,
     "HardSwish": _plain(torch.nn.functional.hardswish),

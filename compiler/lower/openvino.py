@@ -55,6 +55,7 @@ def lower(model: ir.Model, plan: QuantPlan, precision: Precision) -> Artifact:
     to_primitives(copy)
     network = ov.Core().read_model(serialize(copy))
     writer.write(network)
+    _keep_inputs(network, copy)
     if precision in ("bf16", "fp16"):
         _store_half(network, precision)
     _name_by_place(network)
@@ -163,6 +164,19 @@ def _replace_product(node: Any, weight: QWeight) -> None:
     ov.utils.replace_node(node, product)
     product.set_friendly_name(name)
     product.output(0).set_names(tensors)
+
+
+def _keep_inputs(network: Any, model: ir.Model) -> None:
+    """Inputs that nothing reads, which the reader drops: the mask, where pruning left no attention."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    known = {name for each in network.inputs for name in each.get_names()}
+    for value in model.graph.inputs:
+        if value.name not in known:
+            unread = ops.parameter(ov.PartialShape([-1, -1]), ov.Type.i64, name=value.name)
+            unread.output(0).set_names({value.name})
+            network.add_parameters([unread])
 
 
 def _name_by_place(network: Any) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compiler.ir.edit import add_initializer, constant, make_node, only_consumer, op, sweep
-from compiler.ir.encoder import EncoderGraph, EncoderLayer
+from compiler.ir.encoder import AttentionBlock, EncoderGraph, EncoderLayer
+from compiler.ir.linear import Linear
 from compiler.ir.mask import mask_source
 from compiler.passes.base import Declined, Pass, PassResult
 
@@ -27,30 +28,35 @@ class ClsOnlyLastLayer(Pass):
         if not encoder.layers:
             return PassResult(False, declined=(Declined("encoder", "no encoder layer was found"),))
         layer = encoder.layers[-1]
-        reason = _objection(layer)
+        attention = layer.attention
+        if attention is None:
+            declined = Declined(f"layer{layer.index}", "the last layer has no attention")
+            return PassResult(False, declined=(declined,))
+        reason = _objection(layer, attention)
         if reason is not None:
-            return PassResult(False, declined=(Declined(str(layer.attention.name), reason),))
-        _rewrite(model.graph, layer)
+            return PassResult(False, declined=(Declined(str(attention.node.name), reason),))
+        _rewrite(model.graph, layer, attention)
         sweep(model.graph)
         return PassResult(True, {"layer": 1})
 
 
-def _objection(layer: EncoderLayer) -> str | None:
+def _objection(layer: EncoderLayer, attention: AttentionBlock) -> str | None:
     if layer.output.is_graph_output():
         return "every row of the last layer leaves the graph"
     if not all(_reads_row_zero(use.node) for use in layer.output.uses()):
         return "the head reads more than the CLS row"
     if layer.output.shape is not None and layer.output.shape[1] == 1:
         return "it runs on one row already"
-    if layer.query is None or layer.query.input is not layer.input:
+    query, node = attention.query, attention.node
+    if query is None or query.input is not layer.input:
         return "its queries are not a projection of the layer's input"
-    if layer.query.output is not layer.attention.inputs[0] or only_consumer(layer.query.output) is None:
+    if query.output is not node.inputs[0] or only_consumer(query.output) is None:
         return "its queries are not projected on their own"
-    if any(each is not None and each.input is not layer.input for each in (layer.key, layer.value)):
+    if any(each is not None and each.input is not layer.input for each in (attention.key, attention.value)):
         return "its keys and values do not see the layer's input"
-    if any(value.is_graph_output() for value in _changed(layer)):
+    if any(value.is_graph_output() for value in _changed(layer, query)):
         return "a value inside the last layer leaves the graph"
-    if len(layer.attention.inputs) > 3 and mask_source(layer.attention.inputs[3]) is None:
+    if len(node.inputs) > 3 and mask_source(node.inputs[3]) is None:
         return "its mask depends on the query's position"
     return None
 
@@ -73,10 +79,9 @@ def _reads_row_zero(node: ir.Node) -> bool:
     return False
 
 
-def _changed(layer: EncoderLayer) -> list[ir.Value]:
+def _changed(layer: EncoderLayer, query: Linear) -> list[ir.Value]:
     """Every value made from the queries, up to the layer's output and wherever else they lead."""
-    start = [] if layer.query is None else [layer.query.matmul]
-    stack, seen = list(start), dict.fromkeys(start)
+    stack, seen = [query.matmul], dict.fromkeys([query.matmul])
     while stack:
         readers = [use.node for out in stack.pop().outputs if out is not layer.output for use in out.uses()]
         stack += [each for each in dict.fromkeys(readers) if each not in seen]
@@ -84,8 +89,8 @@ def _changed(layer: EncoderLayer) -> list[ir.Value]:
     return [out for node in seen for out in node.outputs if out is not layer.output]
 
 
-def _rewrite(graph: ir.Graph, layer: EncoderLayer) -> None:
-    source, query = layer.input, layer.query
+def _rewrite(graph: ir.Graph, layer: EncoderLayer, attention: AttentionBlock) -> None:
+    source, query = layer.input, attention.query
     if query is None:
         return
     zero = add_initializer(graph, "cls_row", np.array([0], np.int64))
@@ -100,8 +105,8 @@ def _rewrite(graph: ir.Graph, layer: EncoderLayer) -> None:
     )
     graph.insert_before(query.matmul, [pick])
     query.matmul.replace_input_with(0, pick.outputs[0])
-    residual = layer.attention_residual
+    residual = attention.residual
     residual.replace_input_with(list(residual.inputs).index(source), pick.outputs[0])
-    for value in [*_changed(layer), layer.output]:
+    for value in [*_changed(layer, query), layer.output]:
         if value.shape is not None and len(value.shape) == 3:
             value.shape = ir.Shape([value.shape[0], 1, value.shape[2]])

@@ -107,7 +107,9 @@ def allocate_uniform(modules: Sequence[Module], budget: float) -> tuple[Level, .
     Raises:
         UsageError: even the least levels cost more.
     """
-    shares = {level.kept / max(other.kept for other in each.levels) for each in modules for level in each.levels}
+    shares = {
+        level.kept / max(other.kept for other in each.levels) for each in modules for level in each.levels
+    }
     for share in sorted(shares, reverse=True):
         chosen = tuple(_nearest(each, share) for each in modules)
         if sum(level.cost for level in chosen) <= budget * (1 + 1e-9):

@@ -20,7 +20,8 @@ def magnitude_scores(weight: Matrix, group_size: int) -> Matrix:
         weight: [in, out].
         group_size: rows of a group.
     """
-    return np.sum(weight**2, axis=1).reshape(-1, group_size).sum(axis=1)
+    rows = np.sum(weight**2, axis=1)
+    return np.asarray(rows.reshape(-1, group_size).sum(axis=1), np.float64)
 
 
 def wanda_scores(gram: Matrix, weight: Matrix, group_size: int) -> Matrix:

@@ -35,7 +35,9 @@ def answers_of(task: str, problem_type: str | None = None) -> tuple[Answer, ...]
         task: one of `targets.spec.TASKS`.
         problem_type: of text classification.
     """
-    return tuple(Answer(name, _kind(task, problem_type), is_per_token(task, name)) for name in TASK_OUTPUTS[task])
+    return tuple(
+        Answer(name, _kind(task, problem_type), is_per_token(task, name)) for name in TASK_OUTPUTS[task]
+    )
 
 
 def _kind(task: str, problem_type: str | None) -> Literal["classes", "positions", "numbers"]:
@@ -77,9 +79,7 @@ def draw(
     return found
 
 
-def _margins(
-    output: torch.Tensor, hidden: torch.Tensor | None, generator: torch.Generator
-) -> torch.Tensor:
+def _margins(output: torch.Tensor, hidden: torch.Tensor | None, generator: torch.Generator) -> torch.Tensor:
     if output.shape[-1] < 2:
         return torch.randn(output.shape, generator=generator)
     scores = output if hidden is None else output.masked_fill(hidden, -torch.inf)

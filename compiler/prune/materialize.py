@@ -9,30 +9,33 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from compiler.ir.edit import add_initializer, sweep
+from compiler.ir.edit import add_initializer, replace_value, sweep
 from compiler.ir.execute import clone
 from compiler.ir.linear import Linear, linears_of
 from compiler.prune.modules import PrunableModule, find_modules
 
+Groups: TypeAlias = NDArray[np.intp]
+"""Heads or neurons, ascending."""
 Weights: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]
 """A product's weight [in, out] and bias [out]; None for the bias that it had."""
 
 
 def materialize(
     model: ir.Model,
-    kept: Mapping[str, NDArray[np.intp]],
+    kept: Mapping[str, Groups],
     weights: Mapping[str, Weights] | None = None,
 ) -> ir.Model:
     """A copy of a graph with other weights and modules cut down.
 
     Args:
         model: the IR that the modules were found in; it is not changed.
-        kept: the groups that stay, ascending, by the module's name; modules not named stay whole. Weights
-            that several products share are cut for each by itself.
+        kept: the groups that stay, by the module's name; modules not named stay whole. With none the stream
+            is left as it is, but for the reader's bias. Weights that several products share are cut for
+            each by itself.
         weights: by the product's name, at the shapes that they have in `model`.
 
     Raises:
-        ValueError: a name that is no module's or product's, or nothing kept of a module.
+        ValueError: a name that is no module's or product's.
     """
     copy = clone(model)
     linears = {each.name: each for each in linears_of(copy.graph)}
@@ -44,19 +47,19 @@ def materialize(
         _set(copy.graph, linears[name], weight, bias)
     for name, groups in kept.items():
         if not len(groups):
-            raise ValueError(f"{name} cannot be cut down to {len(groups)}")
-        if len(groups) < modules[name].groups:
+            _cut_out(copy.graph, modules[name])
+        elif len(groups) < modules[name].groups:
             _cut(copy.graph, modules[name], groups)
     sweep(copy.graph)
     return copy
 
 
-def channels(groups: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+def channels(groups: Groups, size: int) -> NDArray[np.intp]:
     """The channels of groups that lie side by side."""
     return np.asarray((groups[:, None] * size + np.arange(size)).ravel(), np.intp)
 
 
-def _cut(graph: ir.Graph, module: PrunableModule, groups: NDArray[np.intp]) -> None:
+def _cut(graph: ir.Graph, module: PrunableModule, groups: Groups) -> None:
     columns = channels(groups, module.group_size)
     for writer in module.writers:
         bias = writer.bias_array
@@ -68,6 +71,17 @@ def _cut(graph: ir.Graph, module: PrunableModule, groups: NDArray[np.intp]) -> N
         for name in ("q_num_heads", "kv_num_heads"):
             module.attention.attributes[name] = ir.AttrInt64(name, len(groups))
     _set(graph, module.reader, module.reader.weight_array[columns], None)
+
+
+def _cut_out(graph: ir.Graph, module: PrunableModule) -> None:
+    """Leaves the stream plus the reader's bias; the rest of the branch is then read by nothing."""
+    reader, addition = module.reader, module.total.producer()
+    bias = reader.bias_array
+    if bias is None or addition is None:
+        replace_value(module.total, module.residual)
+        return
+    value = add_initializer(graph, f"{reader.name}_bias_kept", bias.astype(np.float32))
+    addition.replace_input_with(list(addition.inputs).index(reader.output), value)
 
 
 def _set(

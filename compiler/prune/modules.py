@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from compiler.ir.edit import attribute_int, constant, only_consumer, static_dim
-from compiler.ir.encoder import EncoderGraph, EncoderLayer
+from compiler.ir.encoder import AttentionBlock, EncoderGraph, FfnBlock
 from compiler.ir.linear import Linear
 from compiler.options import Kind
 
@@ -68,21 +68,29 @@ def find_modules(model: ir.Model) -> Prunable:
     modules: list[PrunableModule] = []
     declined: dict[str, str] = {}
     for layer in EncoderGraph.find(model).layers:
-        for kind, find in (("heads", _heads), ("ffn", _ffn)):
-            name = f"layer{layer.index}.{kind}"
+        for block in layer.blocks:
+            name = f"layer{layer.index}.{_kind(block)}"
             try:
-                modules.append(find(name, layer))
+                modules.append(_module(name, block))
             except _DeclinedError as reason:
                 declined[name] = str(reason)
     return Prunable(tuple(modules), declined)
 
 
-def _heads(name: str, layer: EncoderLayer) -> PrunableModule:
-    attention, reader = layer.attention, layer.attention_output
-    writers = tuple(each for each in (layer.query, layer.key, layer.value) if each is not None)
+def _kind(block: AttentionBlock | FfnBlock) -> Kind:
+    return "heads" if isinstance(block, AttentionBlock) else "ffn"
+
+
+def _module(name: str, block: AttentionBlock | FfnBlock) -> PrunableModule:
+    return _heads(name, block) if isinstance(block, AttentionBlock) else _ffn(name, block)
+
+
+def _heads(name: str, block: AttentionBlock) -> PrunableModule:
+    attention, reader = block.node, block.output
+    writers = tuple(each for each in (block.query, block.key, block.value) if each is not None)
     if len({each.matmul for each in writers}) != 3:
         raise _DeclinedError("queries, keys and values are not three products")
-    if attribute_int(attention, "kv_num_heads", layer.heads) != layer.heads:
+    if attribute_int(attention, "kv_num_heads", block.heads) != block.heads:
         raise _DeclinedError("heads share keys and values")
     for writer, value in zip(writers, attention.inputs, strict=False):
         if value is not writer.output or only_consumer(writer.output) is not attention:
@@ -92,16 +100,16 @@ def _heads(name: str, layer: EncoderLayer) -> PrunableModule:
         raise _DeclinedError("something lies between the attention and its output projection")
     between = (*_made(writers), context)
     return PrunableModule(
-        name, "heads", layer.heads, layer.head_size, writers, reader, between,
-        *_stream(layer.attention_residual, reader), attention,
+        name, "heads", block.heads, block.head_size, writers, reader, between,
+        *_stream(block.residual, reader), attention,
     )  # fmt: skip
 
 
-def _ffn(name: str, layer: EncoderLayer) -> PrunableModule:
-    up, down = layer.ffn_up, layer.ffn_down
+def _ffn(name: str, block: FfnBlock) -> PrunableModule:
+    up, down = block.up, block.down
     between = (*_made((up,)), *_elementwise(up.output, down))
-    stream = _stream(layer.ffn_residual, down)
-    return PrunableModule(name, "ffn", layer.intermediate, 1, (up,), down, between, *stream, None)
+    stream = _stream(block.residual, down)
+    return PrunableModule(name, "ffn", block.intermediate, 1, (up,), down, between, *stream, None)
 
 
 def _made(writers: tuple[Linear, ...]) -> Iterator[ir.Value]:

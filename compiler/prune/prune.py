@@ -13,7 +13,7 @@ from compiler.prune.allocate import Level, Module, allocate, allocate_uniform
 from compiler.prune.baselines import magnitude_scores, ranked_path, wanda_scores
 from compiler.prune.cost import Costs, Flops, total
 from compiler.prune.directions import Answer
-from compiler.prune.gradients import sensitivities, square_root
+from compiler.prune.gradients import MOST_TOKENS, sensitivities, square_root, thinned
 from compiler.prune.materialize import channels, materialize
 from compiler.prune.modules import PrunableModule, find_modules
 from compiler.prune.moments import Matrix
@@ -91,7 +91,6 @@ class Pruner:
         answers: the outputs that count; without any, or where they cannot be differentiated, errors are
             shares of the stream's variance.
         options: see `PruneOptions`.
-        advance: called with 1 after every module, in weighing and in cutting.
         warn: told where the answers cannot be differentiated, and what follows.
 
     Attributes:
@@ -106,31 +105,57 @@ class Pruner:
         answers: Sequence[Answer] = (),
         options: PruneOptions | None = None,
         *,
-        advance: Advance | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
+        """Finds the modules and weighs nothing yet."""
         self._model = model
         self._batches = batches
         self._options = options or PruneOptions()
-        self._advance = advance
+        self._answers = tuple(answers) if self._options.metric else ()
+        self._warn = warn
         found = find_modules(model)
         self.modules = tuple(each for each in found.modules if each.kind in self._options.targets)
         self.declined = found.declined
         self._whole = found.modules
         self._statistics: Mapping[str, Statistics] = {}
         self._paths: dict[str, list[Snapshot]] = {}
-        if self.modules:
-            self._weigh(answers, warn)
+
+    @property
+    def weighed(self) -> bool:
+        """Whether `weigh` was called."""
+        return len(self._paths) == len(self.modules)
+
+    @property
+    def steps(self) -> int:
+        """How often `weigh` calls its `advance`."""
+        batches = len(thinned(self._batches, MOST_TOKENS)) if self._answers else 0
+        return 2 * len(self.modules) + batches
+
+    def weigh(self, advance: Advance | None = None) -> None:
+        """The error of every module at every level; the first call that needs it makes it.
+
+        Args:
+            advance: called with 1 as work is done, `steps` times.
+        """
+        if self.weighed:
+            return
+        moments = self._moments(advance)
+        self._statistics = gather(
+            self._model, self.modules, self._batches, threads=self._options.threads, advance=advance
+        )
+        for module in self.modules:
+            self._paths[module.name] = self._path(module, moments.get(module.name))
+            if advance is not None:
+                advance(1)
 
     def share(self, costs: Costs, kept: Mapping[str, int]) -> float:
         """What is left of the costs of the whole."""
-        left = costs.fixed + sum(
-            costs.of(each, kept.get(each.name, each.groups)) for each in self._whole
-        )
+        left = costs.fixed + sum(costs.of(each, kept.get(each.name, each.groups)) for each in self._whole)
         return left / total(costs, self._whole)
 
     def levels(self, costs: Costs) -> list[Module]:
         """Every module's choices."""
+        self.weigh()
         return [
             Module(
                 each.name,
@@ -159,13 +184,15 @@ class Pruner:
         chosen = choose(modules, budget)
         return {each.name: level.kept for each, level in zip(modules, chosen, strict=True)}
 
-    def cut(self, kept: Mapping[str, int], length: int) -> Pruned:
+    def cut(self, kept: Mapping[str, int], length: int, advance: Advance | None = None) -> Pruned:
         """The graph with so many groups of each module, solved anew on the pruned stream.
 
         Args:
             kept: from `allocate`; where nothing goes, the graph is the same.
             length: tokens of the text that FLOPs are reported for.
+            advance: called with 1 after every module.
         """
+        self.weigh()
         cuts = [self._cut(each, kept.get(each.name, each.groups)) for each in self.modules]
         done = tuple(
             PrunedModule(each.module.name, each.module.groups, len(each.groups), self._error(each))
@@ -178,28 +205,25 @@ class Pruner:
             self._batches,
             scope=self._options.refit,
             threads=self._options.threads,
-            advance=self._advance,
+            advance=advance,
         )
         left = {each.module.name: each.groups for each in cuts if each.changes}
         model = materialize(self._model, left, weights) if left else self._model
         return Pruned(model, done, share, length, self.declined, refits)
 
-    def _weigh(self, answers: Sequence[Answer], warn: Callable[[str], None] | None) -> None:
+    def _moments(self, advance: Advance | None) -> Mapping[str, Matrix]:
+        if not self._answers or not self.modules:
+            return {}
         options = self._options
-        moments: Mapping[str, Matrix] = {}
-        if answers and options.metric:
-            try:
-                moments = sensitivities(
-                    self._model, self.modules, self._batches, answers, seed=options.seed, threads=options.threads
-                )
-            except UnsupportedError as error:
-                if warn is not None:
-                    warn(f"{error.message}: what to cut is chosen by the layers' own errors, less exactly")
-        self._statistics = gather(
-            self._model, self.modules, self._batches, threads=options.threads, advance=self._advance
-        )
-        for module in self.modules:
-            self._paths[module.name] = self._path(module, moments.get(module.name))
+        try:
+            return sensitivities(
+                self._model, self.modules, self._batches, self._answers,
+                seed=options.seed, threads=options.threads, advance=advance,
+            )  # fmt: skip
+        except UnsupportedError as error:
+            if self._warn is not None:
+                self._warn(f"{error.message}: what to cut is chosen by the layers' own errors, less exactly")
+            return {}
 
     def _path(self, module: PrunableModule, moments: Matrix | None) -> list[Snapshot]:
         statistics, options = self._statistics[module.name], self._options
@@ -230,8 +254,8 @@ class Pruner:
 
 
 def levels_of(module: PrunableModule, align: int) -> list[int]:
-    """How many groups may be left, descending from all of them to the least that makes a module."""
+    """How many groups may be left, descending from all of them to none."""
     if module.kind == "heads":
-        return list(range(module.groups, 0, -1))
-    return [module.groups, *(each for each in range(module.groups // align * align, 0, -align)
+        return list(range(module.groups, -1, -1))
+    return [module.groups, *(each for each in range(module.groups // align * align, -1, -align)
                              if each < module.groups)]  # fmt: skip

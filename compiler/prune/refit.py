@@ -1,7 +1,7 @@
 """Solves products anew on the pruned stream, so that the pruned network gives what the dense one gives.
 
-Source: K-prune (Park et al., ICLR 2024), section 4.4, with a ridge towards the weights as they are in place of
-one towards zero, and for every product that reads a stream that has drifted, not only for what was cut.
+Source: K-prune (Park et al., ICLR 2024), section 4.4, with a ridge towards the weights as they are in place
+of one towards zero, and for every product that reads a stream that has drifted, not only for what was cut.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def ridge_towards(moments: Moments, prior: Matrix, strength: float, *, free_bias
     inputs = len(prior) - 1
     if not free_bias:
         cross = moments.cross[:inputs] - moments.gram[:inputs, inputs:] * prior[inputs]
-        return np.vstack([_solved(moments.gram[:inputs, :inputs], cross, prior[:inputs], strength), prior[inputs]])
+        return np.vstack(
+            [_solved(moments.gram[:inputs, :inputs], cross, prior[:inputs], strength), prior[inputs]]
+        )
     return _solved(moments.gram, moments.cross, prior, strength, free=1)
 
 

@@ -185,8 +185,9 @@ def _describe(kind: str, scheme: QuantScheme, options: QuantizeOptions) -> dict[
 def _attention_operands(model: ir.Model, scheme: QuantScheme) -> set[str]:
     if scheme.attention_products == "float":
         return set()
-    layers = EncoderGraph.find(model).layers
-    return {str(value.name) for layer in layers for value in layer.attention.inputs[:3] if value is not None}
+    attentions = (layer.attention for layer in EncoderGraph.find(model).layers)
+    operands = (value for each in attentions if each is not None for value in each.node.inputs[:3])
+    return {str(value.name) for value in operands if value is not None}
 
 
 def _linears(model: ir.Model, sites: list[Site], done: list[QuantizedSite]) -> dict[str, LinearPlan]:
@@ -233,12 +234,15 @@ def _attentions(
     }
     plans: dict[str, AttentionPlan] = {}
     for layer in EncoderGraph.find(model).layers:
-        role, name = f"layer{layer.index}.attention", str(layer.attention.name)
+        if layer.attention is None:
+            continue
+        node = layer.attention.node
+        role, name = f"layer{layer.index}.attention", str(node.name)
         if scheme.attention_products == "float":
             plans[name] = AttentionPlan(role, Decision("float", FLOAT_ATTENTION))
             continue
-        query, key, value = (known[str(each.name)] for each in layer.attention.inputs[:3] if each)
-        transform = contexts.get(layer.attention.outputs[0])
+        query, key, value = (known[str(each.name)] for each in node.inputs[:3] if each)
+        transform = contexts.get(node.outputs[0])
         if transform is not None:
             value = ChannelRange(transform(value.low), transform(value.high))
         operands = (_operand(each) for each in (query, key, value))

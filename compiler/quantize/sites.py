@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compiler.ir.edit import only_consumer
-from compiler.ir.encoder import EncoderGraph, EncoderLayer
+from compiler.ir.encoder import AttentionBlock, EncoderGraph
 from compiler.ir.linear import Linear, linear_making, linears_of
 from compiler.quantize.plan import HEAD
 
@@ -68,7 +68,8 @@ def sites_of(model: ir.Model) -> list[Site]:
     """Every site, in the order in which the graph computes them."""
     encoder = EncoderGraph.find(model)
     roles = encoder.roles()
-    contexts = {layer.attention.outputs[0]: layer for layer in encoder.layers}
+    attentions = (layer.attention for layer in encoder.layers)
+    contexts = {each.node.outputs[0]: each for each in attentions if each is not None}
     by_value: dict[ir.Value, list[Linear]] = {}
     for linear in linears_of(model.graph):
         by_value.setdefault(linear.input, []).append(linear)
@@ -78,19 +79,19 @@ def sites_of(model: ir.Model) -> list[Site]:
     ]
 
 
-def _fold(layer: EncoderLayer | None) -> Fold | None:
-    source = None if layer is None else layer.attention.inputs[2]
-    if layer is None or source is None or only_consumer(source) is None:
+def _fold(attention: AttentionBlock | None) -> Fold | None:
+    source = None if attention is None else attention.node.inputs[2]
+    if attention is None or source is None or only_consumer(source) is None:
         return None
     direct = linear_making(source)
     if direct is not None:
         return Fold(direct, slice(0, direct.weight_array.shape[1]))
     split = source.producer()
-    if layer.value is None or split is None:
+    if attention.value is None or split is None:
         return None
     shapes = [out.shape for out in split.outputs[: (source.index() or 0) + 1]]
     widths = [shape[-1] for shape in shapes if shape is not None]
     if len(widths) != len(shapes) or not all(isinstance(width, int) for width in widths):
         return None
     ends = np.cumsum([int(str(width)) for width in widths])
-    return Fold(layer.value, slice(int(ends[-1] - int(str(widths[-1]))), int(ends[-1])))
+    return Fold(attention.value, slice(int(ends[-1] - int(str(widths[-1]))), int(ends[-1])))

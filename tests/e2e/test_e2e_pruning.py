@@ -35,6 +35,19 @@ def test_a_pruned_bundle(onnx_model: Path, data: Path, out: Path, runtime: Any, 
     assert bertc("run", built.path, "--text", "a gripping film").code == 0
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_whole_blocks_are_cut(onnx_model: Path, data: Path, out: Path, runtime: Any, precision: Any) -> None:
+    options = {"precision": precision, "runtime": runtime, "calibration_data": data, "eval_data": data}
+    built = build(onnx_model, out, **options, **{**PRUNING, "prune_flops": 0.0005})
+    pruning = pruning_of(built.path)
+    assert 0 <= pruning["flops_kept"] <= 0.0005
+    assert all(not each["kept"] for each in pruning["modules"] if each["name"].endswith("heads"))
+    assert any(not each["kept"] for each in pruning["modules"] if each["name"].endswith("ffn"))
+    assert bertc("selftest", built.path).code == 0
+    assert bertc("run", built.path, "--text", "a gripping film").code == 0
+
+
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_budget_of_1_is_no_pruning(onnx_model: Path, data: Path, out: Path, precision: Any) -> None:
     options = {"precision": precision, "runtime": "onnxruntime", "calibration_data": data}
@@ -74,6 +87,7 @@ def test_what_cannot_be_meant(
 
 def test_a_budget_out_of_reach(onnx_model: Path, data: Path, out: Path) -> None:
     argv = ("--precision", "fp32", "--calibration-data", data, "-o", out, "--prune-flops", "0.001")
+    argv = (*argv, "--prune-targets", "ffn")
     ran = bertc("compile", onnx_model, *argv)
     assert ran.code == 2
     assert "is out of reach" in ran.errors[-2]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
+from compiler.ir.edit import make_node
 from compiler.ir.encoder import EncoderGraph
+from compiler.prune.materialize import materialize
 from targets.errors import UnsupportedError
-from tests.support.graphs import FFN, HEADS, HIDDEN, encoder
+from tests.support.graphs import FFN, HEADS, HIDDEN, attention_of, encoder, ffn_of
 
 
 def test_layers_and_their_parts() -> None:
@@ -16,7 +19,10 @@ def test_layers_and_their_parts() -> None:
         assert following.input is one.output
     layer = found.layers[1]
     assert (layer.heads, layer.head_size, layer.intermediate) == (HEADS, HIDDEN // HEADS, FFN)
-    assert [node.name for node in (layer.attention_norm, layer.ffn_norm)] == ["norm_o1", "norm_f1"]
+    assert [node.name for node in (attention_of(model, 1).norm, ffn_of(model, 1).norm)] == [
+        "norm_o1",
+        "norm_f1",
+    ]
     assert [node.name for node in found.tables] == ["embed"]
     assert found.declined == ()
 
@@ -107,6 +113,77 @@ def test_what_is_not_understood_is_declined_with_the_reason(change: object, reas
     assert any(reason in each for each in found.declined)
     with pytest.raises(UnsupportedError, match="the model is not understood"):
         found.require()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(break_residual, "pre-norm"), (break_ffn, "no feed-forward network"), (break_norm, "no residual")],
+)
+def test_other_layers_are_found_beside_one_that_is_not_understood(change: object, reason: str) -> None:
+    model = encoder(layers=3)
+    change(model)  # type: ignore[operator]
+    found = EncoderGraph.find(model)
+    assert [(each.heads, each.intermediate) for each in found.layers] == [(HEADS, FFN)] * 2
+    with pytest.raises(UnsupportedError, match=reason):
+        found.require()
+
+
+def cut(model: ir.Model, *names: str) -> ir.Model:
+    return materialize(model, {name: np.array([], np.intp) for name in names})
+
+
+@pytest.mark.parametrize(("module", "lacks"), [("heads", "attention"), ("ffn", "feed-forward network")])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_pruned_layers_are_found_but_do_not_pass_for_whole_ones(layer: int, module: str, lacks: str) -> None:
+    model = cut(encoder(layers=3), f"layer{layer}.{module}")
+    found = EncoderGraph.find(model)
+    assert found.declined == ()
+    pruned = found.layers[layer]
+    assert [each.index for each in found.layers] == [0, 1, 2]
+    assert (pruned.attention is None, pruned.ffn is None) == (module == "heads", module == "ffn")
+    assert (pruned.heads, pruned.head_size, pruned.intermediate) == (
+        (0, 0, FFN) if module == "heads" else (HEADS, HIDDEN // HEADS, 0)
+    )
+    with pytest.raises(UnsupportedError, match=f"layer{layer} has no {lacks}"):
+        found.require()
+
+
+def test_a_layer_of_which_nothing_is_left_keeps_its_number() -> None:
+    model = cut(encoder(layers=4), "layer0.heads", "layer0.ffn", "layer2.heads", "layer2.ffn", "layer3.heads")
+    found = EncoderGraph.find(model)
+    assert [(each.index, each.heads, each.intermediate) for each in found.layers] == [
+        (1, HEADS, FFN),
+        (3, 0, FFN),
+    ]
+    assert {each.split(".")[0] for each in found.roles().values()} == {"layer1", "layer3"}
+
+
+def add_to(model: ir.Model, *nodes: ir.Node) -> None:
+    for node in nodes:
+        node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        model.graph.append(node)
+
+
+@pytest.mark.parametrize("cuts", [(), ("layer1.heads", "layer1.ffn"), ("layer0.heads", "layer1.ffn")])
+def test_a_head_is_no_feed_forward_network(cuts: tuple[str, ...]) -> None:
+    """A head of two products with an activation and a residual addition, normalized before, not after."""
+    model = cut(encoder(layers=2, head="tokens"), *cuts)
+    before = EncoderGraph.find(model)
+    values = {each.name: each for each in model.graph.initializers.values()}
+    last = next(node for node in model.graph if node.name == "norm_f1").outputs[0]
+    up, down = values.get("wup0"), values.get("wdown0")
+    assert up is not None
+    assert down is not None
+    norm = make_node("LayerNormalization", [last, values["gamma"], values["beta"]], name="head_norm")
+    product = make_node("MatMul", [norm.outputs[0], up], name="head_up")
+    gelu = make_node("Gelu", product.outputs, name="head_gelu")
+    out = make_node("MatMul", [gelu.outputs[0], down], name="head_down")
+    total = make_node("Add", [out.outputs[0], norm.outputs[0]], name="head_total")
+    add_to(model, norm, product, gelu, out, total)
+    model.graph.outputs.append(total.outputs[0])
+    found = EncoderGraph.find(model)
+    assert found.declined == ()
+    assert found.roles() == before.roles()
 
 
 def test_no_encoder_at_all() -> None:

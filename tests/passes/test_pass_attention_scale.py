@@ -4,10 +4,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compiler.ir.encoder import EncoderGraph, attention_scale
+from compiler.ir.encoder import attention_scale
 from compiler.passes.fold_attention_scale import FoldAttentionScale
 from targets.errors import UnsupportedError
-from tests.support.graphs import body, encoder, encoder_feeds, ramp, run_pass
+from tests.support.graphs import attention_of, body, encoder, encoder_feeds, ramp, run_pass
 
 FEEDS = encoder_feeds()
 EXPECTED = """\
@@ -26,7 +26,7 @@ def test_folds_into_the_query_projection() -> None:
     assert (result.modified, dict(result.counts)) == (True, {"scale": 2})
     assert EXPECTED in body(model)
     assert "scale=1.0" in body(model)
-    layer = EncoderGraph.find(model).layers[0]
+    layer = attention_of(model)
     assert layer.query is not None
     np.testing.assert_array_equal(layer.query.weight_array, ramp(8, 8, step=37) * np.float32(0.5))
 
@@ -65,11 +65,11 @@ def test_a_scale_of_one_is_left_alone() -> None:
 
 def test_shared_weights_are_not_scaled_for_the_others() -> None:
     model = encoder(layers=2)
-    first, second = EncoderGraph.find(model).layers
+    first, second = (attention_of(model, index) for index in (0, 1))
     assert first.query is not None
     assert second.key is not None
     second.key.matmul.replace_input_with(1, first.query.weight)
     run_pass(FoldAttentionScale(), model, FEEDS)
-    found = EncoderGraph.find(model).layers[1].key
+    found = attention_of(model, 1).key
     assert found is not None
     np.testing.assert_array_equal(found.weight_array, ramp(8, 8, step=37))

@@ -11,7 +11,7 @@ from compiler.passes.cls_only_last_layer import ClsOnlyLastLayer
 from compiler.passes.fold_constants import FoldConstants
 from compiler.passes.fuse_qkv import FuseQkv
 from compiler.quantize.statistics import token_rows
-from tests.support.graphs import CAUSAL, PADDING, body, encoder, encoder_feeds, ramp, run_pass
+from tests.support.graphs import CAUSAL, PADDING, attention_of, body, encoder, encoder_feeds, ramp, run_pass
 
 FEEDS = encoder_feeds(), encoder_feeds(2, 9, seed=1)
 EXPECTED = """\
@@ -66,13 +66,13 @@ def test_every_row_leaves_the_graph() -> None:
 
 def test_a_value_inside_leaves_the_graph() -> None:
     model = masked()
-    model.graph.outputs.append(EncoderGraph.find(model).layers[-1].attention_norm.outputs[0])
+    model.graph.outputs.append(attention_of(model, -1).norm.outputs[0])
     assert declines(model) == "a value inside the last layer leaves the graph"
 
 
 def test_a_value_inside_reaches_the_output_by_another_way() -> None:
     model = masked()
-    inner = EncoderGraph.find(model).layers[-1].attention_norm
+    inner = attention_of(model, -1).norm
     copy = make_node(
         "Relu", [inner.outputs[0]], name="copy", dtype=ir.DataType.FLOAT, shape=inner.outputs[0].shape
     )
@@ -101,7 +101,7 @@ def test_queries_that_are_also_the_keys() -> None:
 def test_no_encoder() -> None:
     model = masked()
     model.graph.outputs[0].name = "renamed"
-    attention = EncoderGraph.find(model).layers[0].attention
+    attention = attention_of(model).node
     attention.op_type = "Unknown"
     result = ClsOnlyLastLayer().run(model)
     assert [each.reason for each in result.declined] == ["no encoder layer was found"]

@@ -8,7 +8,7 @@ from compiler.passes.additive_mask import AdditiveMask
 from compiler.passes.cls_only_last_layer import ClsOnlyLastLayer
 from compiler.passes.fold_constants import FoldConstants
 from compiler.passes.fuse_qkv import FuseQkv
-from tests.support.graphs import body, encoder, encoder_feeds, ramp, run_pass
+from tests.support.graphs import attention_of, body, encoder, encoder_feeds, ramp, run_pass
 
 FEEDS = encoder_feeds()
 EXPECTED = """\
@@ -32,10 +32,15 @@ def test_one_product_for_three() -> None:
     assert (result.modified, dict(result.counts)) == (True, {"qkv": 2, "pair": 0})
     assert products(model) == before - 4
     assert EXPECTED in body(model)
-    layer = EncoderGraph.find(model).layers[0]
-    assert layer.query is not None
-    assert layer.query.weight_array.shape == (8, 24)
-    assert dict(layer.linears).keys() == {"query+key+value", "attention_output", "ffn_up", "ffn_down"}
+    query = attention_of(model).query
+    assert query is not None
+    assert query.weight_array.shape == (8, 24)
+    assert dict(EncoderGraph.find(model).layers[0].linears).keys() == {
+        "query+key+value",
+        "attention_output",
+        "ffn_up",
+        "ffn_down",
+    }
 
 
 def test_the_queries_of_a_cls_only_layer_stay_on_their_own() -> None:
@@ -48,13 +53,13 @@ def test_the_queries_of_a_cls_only_layer_stay_on_their_own() -> None:
 
 def test_a_missing_bias_counts_as_zero() -> None:
     model = encoder()
-    layer = EncoderGraph.find(model).layers[0]
+    layer = attention_of(model)
     assert layer.key is not None
     assert layer.key.add is not None
     ir.convenience.replace_all_uses_with(layer.key.output, layer.key.matmul.outputs[0])
     model.graph.remove(layer.key.add, safe=True)
     assert run_pass(FuseQkv(), model, FEEDS).counts["qkv"] == 1
-    fused = EncoderGraph.find(model).layers[0].query
+    fused = attention_of(model).query
     assert fused is not None
     assert fused.bias_array is not None
     np.testing.assert_array_equal(fused.bias_array[8:16], 0)
@@ -62,7 +67,7 @@ def test_a_missing_bias_counts_as_zero() -> None:
 
 def test_no_bias_at_all() -> None:
     model = encoder(weights={f"b{name}0": np.zeros(8, np.float32) for name in "qkv"})
-    for linear in (EncoderGraph.find(model).layers[0].query, EncoderGraph.find(model).layers[0].key):
+    for linear in (attention_of(model).query, attention_of(model).key):
         assert linear is not None
     for name in "qkv":
         add = next(node for node in model.graph if node.name == f"{name}0_bias")
@@ -71,7 +76,7 @@ def test_no_bias_at_all() -> None:
         )
         model.graph.remove(add, safe=True)
     assert run_pass(FuseQkv(), model, FEEDS).counts["qkv"] == 1
-    fused = EncoderGraph.find(model).layers[0].query
+    fused = attention_of(model).query
     assert fused is not None
     assert fused.add is None
 
@@ -80,7 +85,7 @@ def test_queries_that_are_also_the_keys_are_stored_once() -> None:
     model = encoder(weights={"wq0": ramp(8, 8), "wk0": ramp(8, 8), "bq0": ramp(8), "bk0": ramp(8)})
     FoldConstants().run(model)
     assert run_pass(FuseQkv(), model, FEEDS).counts == {"qkv": 0, "pair": 1}
-    layer = EncoderGraph.find(model).layers[0]
+    layer = attention_of(model)
     assert layer.value is not None
     assert layer.value.weight_array.shape == (8, 16)
 
@@ -91,7 +96,7 @@ def test_weights_shared_by_the_layers_are_shared_again() -> None:
     FoldConstants().run(model)
     run_pass(FuseQkv(), model, FEEDS)
     run_pass(FoldConstants(), model, FEEDS)
-    first, second = EncoderGraph.find(model).layers
+    first, second = (attention_of(model, index) for index in (0, 1))
     assert first.query is not None
     assert second.query is not None
     assert first.query.weight is second.query.weight
@@ -105,7 +110,7 @@ def _projections(kind: str) -> list[tuple[str, np.ndarray]]:
 
 def test_projections_of_different_inputs_are_left_alone() -> None:
     model = encoder()
-    layer = EncoderGraph.find(model).layers[0]
+    layer = attention_of(model)
     for linear in (layer.key, layer.value):
         assert linear is not None
     embedded = next(node for node in model.graph if node.name == "embed").outputs[0]

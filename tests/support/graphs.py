@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+from compiler.ir.encoder import AttentionBlock, EncoderGraph, FfnBlock
 from compiler.ir.execute import Runner, clone
 from compiler.ir.printer import to_text
 from compiler.ir.verify import verify
@@ -198,6 +199,20 @@ def _layer_arrays(i: int) -> dict[str, NDArray[np.float32]]:
         arrays[f"w{name}{i}"] = ramp(*shape, step=37 + 10 * n + i)
         arrays[f"b{name}{i}"] = ramp(shape[1], step=17 + n + i) * np.float32(0.5)
     return arrays
+
+
+def attention_of(model: ir.Model, layer: int = 0) -> AttentionBlock:
+    """The attention of a layer that has one."""
+    found = EncoderGraph.find(model).layers[layer].attention
+    assert found is not None
+    return found
+
+
+def ffn_of(model: ir.Model, layer: int = 0) -> FfnBlock:
+    """The feed-forward network of a layer that has one."""
+    found = EncoderGraph.find(model).layers[layer].ffn
+    assert found is not None
+    return found
 
 
 def encoder_feeds(batch: int = 3, length: int = 6, seed: int = 0) -> dict[str, NDArray[np.int64]]:

@@ -24,7 +24,7 @@ from compiler.quantize.quantizer import quantize_static
 from compiler.quantize.sites import Site, sites_of
 from compiler.quantize.smooth import Transform
 from targets.spec import QuantScheme
-from tests.support.graphs import Arrays, encoder, encoder_feeds, ramp
+from tests.support.graphs import Arrays, attention_of, encoder, encoder_feeds, ramp
 from tests.support.parity import assert_parity, random_feeds
 
 FEEDS = [encoder_feeds(4, 9, seed) for seed in range(3)]
@@ -116,12 +116,10 @@ def test_without_a_qkv_bias_nothing_is_shifted_there(fused: bool) -> None:
     before = model.clone()
     sites = transform_all(model)
     assert_same_function(before, model)
-    readers = [EncoderGraph.find(before).layers[index] for index in (0, 1)]
-    still = {name for each in readers for name in (each.input.name, each.attention.outputs[0].name)}
+    readers = [attention_of(before, index) for index in (0, 1)]
+    still = {name for each in readers for name in (each.input.name, each.node.outputs[0].name)}
     assert {site.value.name for site in sites if not site.can_shift} == still
-    assert {site.value.name for site in sites if site.fold} == {
-        each.attention.outputs[0].name for each in readers
-    }
+    assert {site.value.name for site in sites if site.fold} == {each.node.outputs[0].name for each in readers}
 
 
 def test_a_search_shifts_only_where_there_is_a_bias() -> None:
@@ -163,9 +161,8 @@ def test_values_are_folded_into_both_sides(fused: bool, shift: bool) -> None:
             apply_smoothing(model.graph, site, drawn(8, 1, shift=shift))
     assert len(model.graph) == nodes
     known = drawn(8, 1, shift=shift)
-    pairs = zip(EncoderGraph.find(before).layers, EncoderGraph.find(model).layers, strict=True)
-    for old, new in pairs:
-        assert new.attention_output.matmul.inputs[0] is new.attention.outputs[0]
+    for old, new in ((attention_of(before, index), attention_of(model, index)) for index in (0, 1)):
+        assert new.output.matmul.inputs[0] is new.node.outputs[0]
         assert old.value is not None
         assert new.value is not None
         was, now = old.value.weight_array, new.value.weight_array
@@ -176,7 +173,7 @@ def test_values_are_folded_into_both_sides(fused: bool, shift: bool) -> None:
         assert second is not None
         np.testing.assert_array_equal(first[:offset], second[:offset])
         np.testing.assert_allclose(second[offset:], known(first[offset:]), rtol=1e-6)
-        was, now = old.attention_output.weight_array, new.attention_output.weight_array
+        was, now = old.output.weight_array, new.output.weight_array
         np.testing.assert_allclose(now, was * known.scale[:, None], rtol=1e-6)
     assert_same_function(before, model)
 
@@ -213,7 +210,7 @@ def test_values_that_are_also_the_keys_are_not_folded(fused: bool) -> None:
 
 def test_a_value_that_leaves_the_graph_keeps_its_numbers() -> None:
     model = encoder()
-    value = EncoderGraph.find(model).layers[0].attention.inputs[2]
+    value = attention_of(model).node.inputs[2]
     assert value is not None
     model.graph.outputs.append(value)
     before = model.clone()

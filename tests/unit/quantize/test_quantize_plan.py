@@ -32,7 +32,7 @@ from compiler.quantize.ranges import best_method
 from compiler.quantize.statistics import collect, token_rows
 from targets.errors import UsageError
 from targets.spec import QuantScheme
-from tests.support.graphs import encoder, encoder_feeds, ramp
+from tests.support.graphs import attention_of, encoder, encoder_feeds, ramp
 
 Feeds = Mapping[str, NDArray[Any]]
 S8_PRODUCTS = QuantScheme("u8", True, 127, "s8", "float")
@@ -221,6 +221,8 @@ def test_an_unknown_method(model: ir.Model, batches: list[Feeds]) -> None:
 def test_the_plan_belongs_to_the_smoothed_graph(model: ir.Model, batches: list[Feeds]) -> None:
     found = quantize_static(model, batches, S8_PRODUCTS, OPTIONS)
     encoder_graph = EncoderGraph.find(found.model).require()
-    assert set(found.plan.attentions) == {str(layer.attention.name) for layer in encoder_graph.layers}
+    assert set(found.plan.attentions) == {
+        str(attention_of(found.model, each.index).node.name) for each in encoder_graph.layers
+    }
     roles = {each.role for each in found.plan.linears.values()}
     assert roles == {*encoder_graph.roles().values(), "head"}
