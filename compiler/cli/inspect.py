@@ -44,6 +44,7 @@ def inspect_command(
         show_bundle(Path(model), expect_id, as_json)
         return
     require_host(f"{model} is not a bundle, and inspecting a model")
+    _refuse_empty(Path(model))
     _show_model(model, as_json, length, task, revision)
 
 
@@ -52,6 +53,16 @@ def _is_bundle(path: Path) -> bool:
         return path.suffix == ".bundle" or path.name == "bundle.json" or (path / "bundle.json").exists()
     except OSError:  # a name that no file system takes
         return False
+
+
+def _refuse_empty(path: Path) -> None:
+    """A folder with nothing of a model in it; what is missing from one is said when it is read."""
+    marks = ("config.json", "modules.json", "*/config.json", "*.safetensors")
+    if path.is_dir() and not any(next(path.glob(mark), None) for mark in marks):
+        raise UsageError(
+            f"{path} is neither a bundle nor a model: it has no bundle.json and no config.json",
+            "pass a folder that `bertc compile` or save_pretrained() wrote, an .onnx file or a hub id",
+        )
 
 
 def _refuse_options(model: str, options: dict[str, object]) -> None:

@@ -66,8 +66,8 @@ def _resize(graph: ir.Graph, group: ChannelGroup, kept: Kept) -> None:
             new = [left.get((node.outputs[0], axis), size) if size > 0 else size
                    for axis, size in enumerate(sizes)]  # fmt: skip
             node.replace_input_with(1, add_initializer(graph, f"cut_{node.name}", np.array(new)))
-        if op(node, "Split"):
-            axis = next(each.axis for each in group.cuts if each.value in node.outputs)
+        axis = attribute_int(node, "axis", 0)
+        if op(node, "Split") and any((out, axis) in left for out in node.outputs):
             new = [left.get((out, axis), static_dim(out, axis)) for out in node.outputs]
             node.resize_inputs(2)
             node.replace_input_with(1, add_initializer(graph, f"cut_{node.name}", np.array(new)))

@@ -39,6 +39,9 @@ WEIGHTS = {
     "one": np.array([2.0], np.float32),
     "number": np.array(2.0, np.float32),
     "places": ramp(5, OUT, step=7),
+    "square": ramp(OUT, OUT, step=29),
+    "wide": ramp(2 * OUT, OUT, step=23),
+    "rowmix": ramp(5, 5, step=19),
     "norm": np.ones(OUT, np.float32),
     "split_heads": np.array([0, 0, 2, 4]),
     "split_more": np.array([0, 0, 2, 2, 2]),
@@ -267,10 +270,10 @@ def test_a_vector_shared_by_two_groups_joins_nothing() -> None:
 
 def test_a_matrix_read_on_both_sides() -> None:
     """Its columns are written by one use, its rows read by another: neither use sees the other's cut."""
-    square = {"square": ramp(OUT, OUT, step=29)}
     model = parse(
         "g (float[b, 8] x, float[8, 8] square) => (float[b, 8] y) {\n"
-        "[first] f = MatMul(x, square)\n[act] t = Tanh(f)\n[second] y = MatMul(t, square)\n}", square,
+        "[first] f = MatMul(x, square)\n[act] t = Tanh(f)\n[second] y = MatMul(t, square)\n}",
+        {"square": WEIGHTS["square"]},
     )  # fmt: skip
     found = group_of(model, "first")
     assert constants(found) == [("square", 1), ("square", 0)]
@@ -450,3 +453,55 @@ def test_roots_are_those_of_a_plain_union_find(count: int, pairs: list[tuple[int
         parent[high] = low
     joins = [(np.array([a]), np.array([b])) for a, b in pairs]
     assert roots(count, joins).tolist() == [find(place) for place in range(count)]
+
+
+STEPS = {
+    "act": "{o} = Gelu({a})",
+    "number": "{o} = Div({a}, number)",
+    "vector": "{o} = Mul({a}, vector)",
+    "rows": "{o} = Sub(places, {a})",
+    "product": "{o} = MatMul({a}, square)",
+    "add": "{o} = Add({a}, {b})",
+    "gate": "{o} = Mul({a}, {b})",
+    "choose": "{o}p = Less({a}, {b})|{o} = Where({o}p, {a}, {b})",
+    "heads": ("{o}h = Reshape({a}, split_heads)|{o}t = Transpose<perm = [0, 2, 1, 3]>({o}h)|"
+              "{o}s = Softmax({o}t)|{o}u = Transpose<perm = [0, 2, 1, 3]>({o}s)|"
+              "{o} = Reshape({o}u, merge_rest)"),
+    "shuffle": ("{o}h = Reshape({a}, split_heads)|{o}t = Transpose<perm = [0, 1, 3, 2]>({o}h)|"
+                "{o} = Reshape({o}t, merge_heads)"),
+    "halves": "{o}p, {o}q = Split<axis = 2, num_outputs = 2>({a})|{o} = Concat<axis = 2>({o}q, {o}p)",
+    "fold": ("{o}p, {o}q = Split<axis = 2, num_outputs = 2>({a})|{o}r = Add({o}p, {o}q)|"
+                "{o} = Concat<axis = 2>({o}r, {o}r)"),
+    "beside": "{o}c = Concat<axis = 2>({a}, {b})|{o} = MatMul({o}c, wide)",
+    "there and back": ("{o}c = Concat<axis = 2>({a}, {b})|"
+                          "{o}p, {o} = Split<axis = 2, num_outputs = 2>({o}c)"),
+    "below": "{o}c = Concat<axis = 1>({a}, {b})|{o}p, {o} = Split<axis = 1, num_outputs = 2>({o}c)",
+    "mix": "{o}t = Transpose<perm = [0, 2, 1]>({b})|{o}s = MatMul({a}, {o}t)|{o} = MatMul({o}s, {b})",
+    "rows mixed": "{o} = MatMul(rowmix, {a})",
+    "softmax": "{o} = Softmax<axis = 1>({a})",
+    "attention": "{o} = Attention<q_num_heads = 2, kv_num_heads = 2>({a}, {b}, {b})",
+    "norm": "{o} = LayerNormalization({a}, norm)",
+    "mean": "{o}m = ReduceMean<keepdims = 1>({a}, axis_rows)|{o} = Add({a}, {o}m)",
+    "outside": "{o} = Add({a}, other)",
+}  # fmt: skip
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> list[str]:
+    """Nodes of random steps on two products of the input; all results have its shape."""
+    values = ["f", "f2"]
+    lines = ["f2 = MatMul(x, w2)"]
+    for place in range(draw(st.integers(1, 7))):
+        text = STEPS[draw(st.sampled_from(sorted(STEPS)))]
+        names = dict(zip("ab", draw(st.lists(st.sampled_from(values), min_size=2, max_size=2)), strict=True))
+        lines += text.format(o=f"v{place}", **names).split("|")
+        values.append(f"v{place}")
+    last = draw(st.lists(st.sampled_from(values), min_size=1, max_size=2))
+    lines += [f"r{place} = MatMul({each}, read)" for place, each in enumerate(last)]
+    return [*lines, "y = Add(r0, r1)" if len(last) == 2 else "y = Identity(r0)"]
+
+
+@settings(max_examples=150)
+@given(lines=programs(), seed=st.integers(0, 99))
+def test_whatever_is_found_in_a_random_graph_can_be_cut(lines: list[str], seed: int) -> None:
+    assert_a_cut_is_a_mask(graph(*lines), feeds(seed), seed)
