@@ -295,8 +295,9 @@ def _left_whole(
 
 
 def _single(found: Prunable) -> Iterator[str]:
-    for name in dict.fromkeys(each.name.partition(".")[0] for each in found.modules if each.single):
-        yield f"{name} has fewer FLOPs: the task head reads its first token alone, so only that is computed"
+    for layer in dict.fromkeys(each.name.partition(".")[0] for each in found.modules if each.single):
+        number = layer.removeprefix("layer")
+        yield f"layer {number} has fewer FLOPs: the task head reads its first token, so no other is computed"
 
 
 def _repeated(graph: ir.Graph, encoder: EncoderGraph, parts: Mapping[ir.Node, str]) -> Iterator[str]:

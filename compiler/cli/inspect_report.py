@@ -7,7 +7,7 @@ from typing import Final
 
 from compiler.inspection import Cuttable, InspectedLayer, Inspection, Size, Whole
 
-_HEADER: Final = ("", "heads", "head size", "FFN", "parameters", "MFLOPs", "MB in FP32", "may be pruned")
+_HEADER: Final = ("part", "heads", "head size", "FFN", "parameters", "MFLOPs", "MB in FP32", "may be pruned")
 _UNITS: Final = {"heads": "heads", "ffn": "neurons"}
 _KINDS: Final = {"folder": "a folder", "hub": "the hub", "onnx": "an .onnx file"}
 

@@ -64,7 +64,7 @@ class ChannelGroup:
         if not self.reasons:
             return None
         more = len(self.reasons) - 1
-        return self.reasons[0] + (f" (and {more} more like this)" if more else "")
+        return self.reasons[0] + (f" (and {more} more reason{'s' if more > 1 else ''})" if more else "")
 
 
 def find_groups(model: ir.Model) -> tuple[ChannelGroup, ...]:

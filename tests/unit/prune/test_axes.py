@@ -226,7 +226,7 @@ def test_what_leaves_the_graph_is_not_cut() -> None:
 
 def test_of_several_reasons_the_first_is_given() -> None:
     model = graph("[soft] h = Softmax(f)", "[ln] g = LayerNormalization(h, norm)", NORMAL)
-    assert group_of(model).reason == "Softmax soft normalizes over it (and 1 more like this)"
+    assert group_of(model).reason == "Softmax soft normalizes over it (and 1 more reason)"
 
 
 def test_an_op_of_another_domain_is_not_known() -> None:
@@ -293,7 +293,7 @@ def test_heads_of_attention() -> None:
     ]  # fmt: skip
     stream = group_of(model, "o0")
     assert names(stream.writers) == ["embed", "o0", "down0"]
-    assert stream.reason == "LayerNormalization norm normalizes over it (and 2 more like this)"
+    assert stream.reason == "LayerNormalization norm normalizes over it (and 2 more reasons)"
     assert group_of(model, "head").reason == "it leaves the graph as logits"
 
 
