@@ -6,11 +6,14 @@ import click
 
 from compiler.cli.compile import compile_command
 from compiler.cli.demo import demo_command
+from compiler.cli.inspect import inspect_command
 from compiler.cli.validate import validate_command
 from targets import __version__
 from targets.cli import DEVICE_COMMANDS
 
 _HOST_COMMANDS = (compile_command, validate_command, demo_command)
+_INSTEAD = (inspect_command,)
+"""The host's forms of device commands, in whose places they stand."""
 
 
 class _OrderedGroup(click.Group):
@@ -23,7 +26,7 @@ class _OrderedGroup(click.Group):
 
 def make_group() -> click.Group:
     """The command with all its subcommands."""
-    commands = {str(each.name): each for each in (*_HOST_COMMANDS, *DEVICE_COMMANDS)}
+    commands = {str(each.name): each for each in (*_HOST_COMMANDS, *DEVICE_COMMANDS, *_INSTEAD)}
     group = _OrderedGroup(
         "bertc",
         commands=commands,

@@ -8,8 +8,11 @@ from targets.cli.doctor import HOST_PACKAGES
 from targets.errors import MissingBackendError
 
 
-def require_host() -> None:
+def require_host(what: str = "compiling") -> None:
     """Refuse to start without the packages of the extra `compile`.
+
+    Args:
+        what: that needs them, for the message.
 
     Raises:
         MissingBackendError: naming the ones that are missing.
@@ -17,4 +20,4 @@ def require_host() -> None:
     missing = [name for name in HOST_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(missing)
-        raise MissingBackendError(f"compiling needs {names}", 'run: pip install "bertc[compile]"')
+        raise MissingBackendError(f"{what} needs {names}", 'run: pip install "bertc[compile]"')

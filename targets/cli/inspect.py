@@ -34,9 +34,24 @@ def inspect_command(bundle: Path, expect_id: str | None, as_json: bool) -> None:
 
     Which operator computes each product was read back from the runtime when the bundle was compiled.
     """
+    show_bundle(bundle, expect_id, as_json)
+
+
+def show_bundle(path: Path, expect_id: str | None, as_json: bool) -> None:
+    """Prints what a bundle is.
+
+    Args:
+        path: of the bundle.
+        expect_id: the id that it must have, or None.
+        as_json: whether to print JSON and no text.
+
+    Raises:
+        UsageError: there is no bundle (exit code 2).
+        IntegrityError: a manifest that is damaged, or another id (5).
+    """
     from targets.bundle.reader import Bundle
 
-    opened = Bundle.open(bundle, expect_id)
+    opened = Bundle.open(path, expect_id)
     document = describe_bundle(opened)
     if as_json:
         print_json(document)

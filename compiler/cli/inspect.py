@@ -1,0 +1,96 @@
+"""`bertc inspect`, of bundles as on a device, and of models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compiler.cli.host import require_host
+from targets.cli.inspect import show_bundle
+from targets.cli.options import print_json, print_text
+from targets.errors import UsageError
+
+
+@click.command("inspect", short_help="Show what a bundle runs in INT8, or what a model is made of.")
+@click.argument("model", metavar="BUNDLE|MODEL")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--expect-id", metavar="SHA256", help="Refuse a bundle with another id (the sha256 of bundle.json)."
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="Of a model: the text to count FLOPs for, at most the model's longest.  [default: 128]",
+)
+@click.option("--task", help="Of a model: its task, where the checkpoint's architecture does not say it.")
+@click.option("--revision", help="Of a hub id: branch, tag or commit.")
+def inspect_command(
+    model: str,
+    as_json: bool,
+    expect_id: str | None,
+    length: int | None,
+    task: str | None,
+    revision: str | None,
+) -> None:
+    """Show what a bundle runs in INT8, what in float, and why; or what a model is made of.
+
+    Of a bundle it is what its runtime said when it was compiled. Of a model (a Hugging Face folder, a hub id
+    or an .onnx file) it is each layer's heads, neurons, parameters and FLOPs, and what may be pruned.
+    """
+    if expect_id is not None or _is_bundle(Path(model)):
+        _refuse_options(model, {"--length": length, "--task": task, "--revision": revision})
+        show_bundle(Path(model), expect_id, as_json)
+        return
+    require_host(f"{model} is not a bundle, and inspecting a model")
+    _refuse_empty(Path(model))
+    _show_model(model, as_json, length, task, revision)
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return path.suffix == ".bundle" or path.name == "bundle.json" or (path / "bundle.json").exists()
+    except OSError:  # a name that no file system takes
+        return False
+
+
+def _refuse_empty(path: Path) -> None:
+    """A folder with nothing of a model in it; what is missing from one is said when it is read."""
+    marks = ("config.json", "modules.json", "*/config.json", "*.safetensors")
+    if path.is_dir() and not any(next(path.glob(mark), None) for mark in marks):
+        raise UsageError(
+            f"{path} is neither a bundle nor a model: it has no bundle.json and no config.json",
+            "pass a folder that `bertc compile` or save_pretrained() wrote, an .onnx file or a hub id",
+        )
+
+
+def _refuse_options(model: str, options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{given[0]} is for models, and {model} is read as a bundle",
+            f"leave {given[0]} out, or give a model without --expect-id",
+        )
+
+
+def _show_model(
+    model: str, as_json: bool, length: int | None, task: str | None, revision: str | None
+) -> None:
+    from compiler.cli.console import console_progress
+    from compiler.cli.inspect_report import inspection_lines
+    from compiler.inspection import LENGTH, inspect_model
+
+    with console_progress(quiet=as_json) as progress:
+        found = inspect_model(
+            model,
+            length=LENGTH if length is None else length,
+            task=task,
+            revision=revision,
+            progress=progress,
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for line in inspection_lines(found):
+            print_text(line)
