@@ -86,14 +86,14 @@ class AutoPrecision:
         Raises:
             AccuracyGateError: not even all products in float pass.
         """
-        first = self._judge(artifact)
+        first = self.judge(artifact)
         if first is not None and self.gate.holds(first):
             choice = Choice((), (), first)
             plan = apply(quantized.plan, choice, self.gate, total=0.0, outputs="", shape="")
             return Mixed(artifact, replace(quantized, plan=plan), choice)
         return _Search(self, apart(), artifact.runtime).run()
 
-    def _judge(self, artifact: Artifact) -> Validation | None:
+    def judge(self, artifact: Artifact) -> Validation | None:
         """The artifact on the held-out slice; None where its outputs are not finite."""
         held_out = self.held_out
         stage = f"held-out texts on {artifact.runtime}"
@@ -176,7 +176,7 @@ class _Search:
             plan = with_float(plan, each.group.names, "tried")
         with self._auto.clock.stage(f"lowering to {self._runtime}"):
             artifact = self._lower(plan)
-        return self._auto._judge(artifact)
+        return self._auto.judge(artifact)
 
     def _lower(self, plan: QuantPlan) -> Artifact:
         return self._auto.lowerings[self._runtime](self._quantized.model, plan, "int8")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from calibration.examples import Example
 from compiler.auto_precision import AutoPrecision
+from compiler.auto_prune import GRID, tried, walk_down
 from compiler.build import (
     LOWERINGS,
     Candidate,
@@ -59,7 +60,7 @@ from compiler.texts import (
 )
 from compiler.validate import Evaluator, Predictions, Validation, not_measured
 from targets.detect import machine
-from targets.errors import AccuracyGateError, IncompatibleError, UsageError
+from targets.errors import AccuracyGateError, IncompatibleError, InternalError, UsageError
 from targets.registry import get_target
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
@@ -121,7 +122,9 @@ class _Source:
     reference: _Reference | None
     held_out: HeldOut | None = None
     source_bytes: int = 0
+    pruning: Pruning | None = None
     pruned: Pruned | None = None
+    known: Known = field(default_factory=dict)
 
     def session(self, backend: Backend) -> Session:
         """A session of the checkpoint's task over any backend."""
@@ -147,28 +150,80 @@ class _Compile:
             if self._options.keep_debug:
                 check_debug(path, force=self._options.force)
         source = self._source(checkpoint)
-        known: Known = {}
-        auto = None if source.held_out is None else self._auto(source.held_out, source.encoder.max_length)
         done, failed = [], []
         for spec, path in zip(specs, paths, strict=True):
-            candidates = build(
-                source.graph,
-                spec,
-                self._options,
-                source.texts,
-                self._clock,
-                known,
-                source.encoder.max_length,
-                auto,
-            )
-            best, validation = self._validate(candidates, source, spec.evidence)
+            variant, candidates, best, validation = self._first_to_pass(source, spec)
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
-            done.append(self._package(path, spec, source, candidates, best, validation))
+            variant = self._with_speedup(variant, spec, best)
+            done.append(self._package(path, spec, variant, candidates, best, validation))
         if failed:
             raise _gate_error(failed)
         return CompileResult(tuple(done))
+
+    def _first_to_pass(
+        self, source: _Source, spec: TargetSpec
+    ) -> tuple[_Source, list[Candidate], Candidate, Validation]:
+        """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
+        failures = []
+        for variant, candidates in self._attempts(source, spec):
+            best, validation = self._validate(candidates, variant, spec.evidence)
+            if validation.status != "failed":
+                return variant, candidates, best, validation
+            failures.append((variant, candidates, best, validation))
+        return failures[0]
+
+    def _attempts(self, source: _Source, spec: TargetSpec) -> Iterator[tuple[_Source, list[Candidate]]]:
+        """What to validate, the preferred one first; `--prune auto` has slower ones behind it."""
+        options, pruning = self._options, source.pruning
+        if options.prune == "auto" and pruning is not None:
+            yield from self._auto_pruned(source, pruning, spec)
+            return
+        if options.prune_speedup is not None and pruning is not None:
+            source = self._cut(source, pruning.by_latency(pruning.table(spec), options.prune_speedup))
+        yield source, self._build(source, spec)
+
+    def _auto_pruned(
+        self, source: _Source, pruning: Pruning, spec: TargetSpec
+    ) -> Iterator[tuple[_Source, list[Candidate]]]:
+        table = pruning.table(spec)
+
+        def attempt(times: float) -> tuple[tuple[_Source, list[Candidate]], Validation | None]:
+            variant = source if times == 1.0 else self._cut(source, pruning.by_latency(table, times))
+            candidates = self._build(variant, spec)
+            return (variant, candidates), self._judge(source).judge(candidates[0].artifact)
+
+        gate = Gate(self._options.max_drop, self._options.min_agreement)
+        trials = walk_down(GRID, pruning.reach(table), attempt, gate)
+        for each in reversed(trials):
+            if each.holds and each.built is not None:
+                variant, candidates = each.built
+                if variant.pruned is not None:
+                    pruned = replace(variant.pruned, tried=tried(trials))
+                    variant = replace(variant, pruned=pruned)
+                yield variant, candidates
+
+    def _build(self, source: _Source, spec: TargetSpec) -> list[Candidate]:
+        auto = self._judge(source) if self._options.precision == "auto" else None
+        limit = source.encoder.max_length
+        return build(source.graph, spec, self._options, source.texts, self._clock, source.known, limit, auto)
+
+    def _cut(self, source: _Source, pruned: Pruned) -> _Source:
+        passes = joined(pruned.model, self._options)
+        return replace(source, graph=pruned.model, pruned=pruned, passes=[*source.passes, *passes], known={})
+
+    def _with_speedup(self, source: _Source, spec: TargetSpec, best: Candidate) -> _Source:
+        """With the measured speed-up in the record of the pruning, where the budget was one of time."""
+        pruned, pruning = source.pruned, source.pruning
+        if pruned is None or pruning is None or not pruned.latency or spec.gpu:
+            return source
+        profile = spec.runtime(best.artifact.runtime)
+        backend = open_artifact(best.artifact, threads=self._options.threads)
+        try:
+            return replace(source, pruned=pruning.compare(pruned, profile, backend))
+        finally:
+            backend.close()
 
     def _targets(self) -> list[TargetSpec]:
         specs = [get_target(name) for name in self._options.targets]
@@ -210,15 +265,16 @@ class _Compile:
             held_out=None if data.held_out is None else self._held_out(*data.held_out, source),
             reference=None if data.evaluator is None else self._reference(data.evaluator, source),
         )
-        return source if data.pruning is None else self._prune(data.pruning, source)
+        return source if data.pruning is None else self._with_pruning(data.pruning, source)
 
-    def _prune(self, examples: list[Example], source: _Source) -> _Source:
+    def _with_pruning(self, examples: list[Example], source: _Source) -> _Source:
+        """The source with what can prune it, and pruned where the budget is the same for every target."""
         texts = self._calibration_texts(examples, source)
         answers = answers_of(source.checkpoint.task, source.checkpoint.task_config.problem_type)
         pruning = Pruning(source.graph, texts, answers, self._options, source.encoder.max_length, self._clock)
-        pruned = pruning.by_flops(self._options.prune_flops or 1.0)
-        passes = joined(pruned.model, self._options)
-        return replace(source, graph=pruned.model, pruned=pruned, passes=[*source.passes, *passes])
+        source = replace(source, pruning=pruning)
+        share = self._options.prune_flops
+        return source if share is None else self._cut(source, pruning.by_flops(share))
 
     def _trace(self, checkpoint: Checkpoint) -> tuple[ir.Model, list[PassRecord]]:
         with self._clock.stage("tracing"):
@@ -254,15 +310,25 @@ class _Compile:
             probe = probe_items(rows, source.encoder, task, seed=options.seed)
             return make_held_out(evaluator, baseline, probe, backend, source.session, source.encoder)
 
-    def _auto(self, held_out: HeldOut, max_length: int) -> AutoPrecision:
-        options = self._options
+    def _judge(self, source: _Source) -> AutoPrecision:
+        """What runs artifacts on the held-out texts."""
+        options, held_out = self._options, source.held_out
+        if held_out is None:
+            raise InternalError("nothing was held out to judge by")
 
         def load(artifact: Artifact) -> Backend:
             return open_artifact(artifact, threads=options.threads)
 
         gate = Gate(options.max_drop, options.min_agreement)
         return AutoPrecision(
-            held_out, gate, LOWERINGS, load, self._clock, max_length, options.threads, options.seed
+            held_out,
+            gate,
+            LOWERINGS,
+            load,
+            self._clock,
+            source.encoder.max_length,
+            options.threads,
+            options.seed,
         )
 
     def _reference(self, evaluator: Evaluator, source: _Source) -> _Reference:

@@ -23,6 +23,8 @@ from targets.runtime.tasks import TASK_OUTPUTS
 from targets.runtime.tokenize import TextEncoder
 
 HELD_OUT: Final = 512
+PRUNE_HELD_OUT: Final = 2048
+"""How much may be cut is decided by fractions of a point."""
 LEAST_HELD_OUT: Final = 64
 PROBE_TOKENS: Final = 1024
 """Tokens that sensitivities are measured on: enough to rank by, and run once for every group."""
@@ -80,9 +82,9 @@ def hold_out(
     if len(rows) < LEAST_HELD_OUT:
         raise UsageError(
             f"{data.name}: {len(rows)} texts are left beside {len(calibration)} for calibration, and "
-            f"--precision auto holds {LEAST_HELD_OUT} out to choose by",
+            f"auto holds {LEAST_HELD_OUT} out to choose by",
             f"give at least {len(calibration) + LEAST_HELD_OUT} different texts as --calibration-data, "
-            "or lower --calibration-samples",
+            "or lower --calibration-samples and --prune-samples",
         )
     return Slice(data, rows)
 
@@ -111,7 +113,7 @@ def slice_evaluator(
     except UsageError as error:
         warn(
             f"the labels of the calibration data cannot be used ({error.message}): "
-            "the precision is chosen by agreement with FP32"
+            "what is best is chosen by agreement with FP32"
         )
     bare = [replace(each, label=None, tags=None, answers=None) for each in rows.rows]
     return make_evaluator(Slice(rows, bare), task, config, encoder, seed=seed)

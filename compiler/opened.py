@@ -10,7 +10,7 @@ from calibration.data import Dataset, open_dataset
 from calibration.examples import DataOptions, Example
 from calibration.sampler import sample
 from compiler.frontend.checkpoint import Checkpoint
-from compiler.heldout import Slice, hold_out, slice_evaluator
+from compiler.heldout import HELD_OUT, PRUNE_HELD_OUT, Slice, hold_out, slice_evaluator
 from compiler.options import CompileOptions
 from compiler.texts import tokenizer_of
 from compiler.validate import Evaluator, make_evaluator
@@ -75,9 +75,10 @@ def _calibration(
     used = {"calibration": calibration, "pruning": pruning}
     record = {name: _record(data, len(each)) for name, each in used.items() if each}
     opened = Opened(calibration or None, pruning or None, record=record)
-    if options.precision != "auto":
+    if not options.searched:
         return opened
-    rows = hold_out(data, [*calibration, *pruning], seed=options.seed)
+    wanted = HELD_OUT if options.prune is None else PRUNE_HELD_OUT
+    rows = hold_out(data, [*calibration, *pruning], wanted=wanted, seed=options.seed)
     evaluator = slice_evaluator(
         rows,
         checkpoint.task,

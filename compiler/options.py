@@ -13,6 +13,7 @@ from targets.spec import PRECISIONS, RUNTIMES, Precision, Runtime
 RuntimeChoice = Runtime | Literal["auto"]
 PrecisionChoice = Precision | Literal["auto"]
 Kind = Literal["heads", "ffn"]
+PruneChoice = Literal["auto"]
 
 PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
 
@@ -47,6 +48,10 @@ class CompileOptions:
         min_agreement: least agreement with the FP32 model, from 0 to 1; None for any.
         max_length: longest text in tokens, special tokens included.
         prune_flops: share of the encoder's FLOPs to keep; None, and 1, prune nothing.
+        prune_speedup: how many times as fast as the dense bundle of the same precision, by a table of
+            measured times; None for no such budget.
+        prune: "auto" cuts as much as `max_drop` allows on texts held out of the calibration data.
+        prune_shape: batch and tokens that the times are for.
         prune_targets: what may be cut: "heads", "ffn".
         prune_align: widths of feed-forward networks are left in multiples of it.
         prune_samples: texts of the calibration data to prune by.
@@ -76,6 +81,9 @@ class CompileOptions:
     min_agreement: float | None = None
     max_length: int | None = None
     prune_flops: float | None = None
+    prune_speedup: float | None = None
+    prune: PruneChoice | None = None
+    prune_shape: tuple[int, int] = (1, 128)
     prune_targets: tuple[Kind, ...] = KINDS
     prune_align: int = 64
     prune_samples: int = DEFAULT_PRUNE_SAMPLES
@@ -139,7 +147,13 @@ class CompileOptions:
     @property
     def pruned(self) -> bool:
         """Whether anything is to be cut."""
-        return self.prune_flops is not None and self.prune_flops < 1.0
+        by_flops = self.prune_flops is not None and self.prune_flops < 1.0
+        return by_flops or self.prune is not None or self.prune_speedup is not None
+
+    @property
+    def searched(self) -> bool:
+        """Whether something is chosen by texts held out of the calibration data."""
+        return self.precision == "auto" or self.prune is not None
 
     def _check_pruning(self) -> None:
         if self.prune_flops is not None and not 0.0 < self.prune_flops <= 1.0:
@@ -147,12 +161,32 @@ class CompileOptions:
                 f"--prune-flops {self.prune_flops} is no share of the FLOPs to keep",
                 "give a number above 0 and up to 1; 0.67 keeps two thirds of the encoder's",
             )
+        budgets = {
+            "--prune-flops": self.prune_flops,
+            "--prune-speedup": self.prune_speedup,
+            "--prune": self.prune,
+        }
+        given = [flag for flag, value in budgets.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are two budgets", "give one of them")
+        if self.prune is not None:
+            _choice("--prune", self.prune, ("auto",))
+        if self.prune_speedup is not None and not 1.0 < self.prune_speedup < float("inf"):
+            raise UsageError(
+                f"--prune-speedup {self.prune_speedup:g} is no speed-up",
+                "give a number above 1; 1.5 is usual",
+            )
+        if min(self.prune_shape) < 1:
+            raise UsageError(
+                f"--prune-shape {self.prune_shape[0]}x{self.prune_shape[1]} cannot be",
+                "give BATCHxTOKENS of 1 or more, as in 1x128",
+            )
         if self.pruned and self.calibration_data is None:
             raise UsageError("pruning needs text to weigh by", "pass --calibration-data FILE")
         if not self.prune_targets or not set(self.prune_targets) <= set(KINDS):
-            given = ",".join(self.prune_targets)
+            names = ",".join(self.prune_targets)
             raise UsageError(
-                f"--prune-targets {given!r} is not known", f"use one or both of: {', '.join(KINDS)}"
+                f"--prune-targets {names!r} is not known", f"use one or both of: {', '.join(KINDS)}"
             )
         if self.prune_align < 1:
             raise UsageError(f"--prune-align {self.prune_align} cannot be", "give 1 or more; 64 is usual")
@@ -198,6 +232,9 @@ class OptionFields(TypedDict, total=False):
     min_agreement: float | None
     max_length: int | None
     prune_flops: float | None
+    prune_speedup: float | None
+    prune: PruneChoice | None
+    prune_shape: tuple[int, int]
     prune_targets: tuple[Kind, ...]
     prune_align: int
     prune_samples: int

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
 import onnx_ir as ir
 
+from calibration.cache import ArrayCache, cache_key
+from compiler.build import choose_runtimes, precision_for
+from compiler.deployed import quick_backend
+from compiler.latency import full_feeds, interleave, median_ms, speedup
 from compiler.options import CompileOptions
 from compiler.passes.fold_constants import FoldConstants
 from compiler.passes.fuse_qkv import FuseQkv
@@ -11,12 +21,22 @@ from compiler.passes.manager import PassManager, PassRecord
 from compiler.progress import Clock
 from compiler.prune.cost import Flops
 from compiler.prune.directions import Answer
+from compiler.prune.latency import Latency, estimate, measure, steps
 from compiler.prune.options import PruneOptions
 from compiler.prune.prune import Pruned, Pruner
 from compiler.texts import TextFeeds
+from targets.bundle.device import backend_version
+from targets.detect import machine
+from targets.errors import UsageError
+from targets.runtime.backends.base import Backend
+from targets.spec import GPU_RUNTIMES, RuntimeProfile, TargetSpec
 
-LENGTH = 128
-TOKENS_A_GROUP = 10
+LENGTH: Final = 128
+TOKENS_A_GROUP: Final = 10
+_LEAST_VOCABULARY: Final = 6
+_TURNS: Final = 40
+_SECONDS: Final = 20.0
+_WEIGHT_BYTES: Final = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
 
 
 class Pruning:
@@ -40,9 +60,13 @@ class Pruning:
         max_length: int,
         clock: Clock,
     ) -> None:
+        self._model = model
+        self._texts = texts
         self._clock = clock
         self._options = options
         self._length = min(LENGTH, max_length)
+        batch, tokens = options.prune_shape
+        self._shape = (batch, min(tokens, max_length))
         settings = PruneOptions(
             targets=options.prune_targets,
             align=options.prune_align,
@@ -60,6 +84,122 @@ class Pruning:
         """
         self._weigh()
         return self._cut(self._pruner.allocate(Flops(self._length), share))
+
+    def by_latency(self, latency: Latency, times: float) -> Pruned:
+        """The graph that is so many times as fast, by a table of costs.
+
+        Raises:
+            UsageError: out of reach; it says what can be reached.
+        """
+        self._weigh()
+        most = self.reach(latency)
+        if times > most:
+            raise UsageError(
+                f"a speed-up of {times:g} is out of reach: with the least of every module it is {most:.2f} "
+                f"({latency.source}, {latency.runtime} at {latency.shape[0]}x{latency.shape[1]})",
+                "ask for less, or let both heads and ffn be pruned",
+            )
+        kept = self._pruner.allocate(latency, 1.0 / times)
+        expected = round(1.0 / self._pruner.share(latency, kept), 4)
+        record = {**latency.to_json(), "expected_speedup": expected}
+        return replace(self._cut(kept), latency=record)
+
+    def reach(self, latency: Latency) -> float:
+        """The largest speed-up that a table promises."""
+        none = {each.name: 0 for each in self._pruner.modules}
+        left = self._pruner.share(latency, none)
+        return 1.0 / left if left > 0 else float("inf")
+
+    def table(self, target: TargetSpec) -> Latency:
+        """Costs on a target: measured where it is this machine, else estimated."""
+        profiles = choose_runtimes(target, self._options)
+        first = profiles[0]
+        if first.name in GPU_RUNTIMES:
+            precision = precision_for(first, self._options)
+            self._clock.progress.warn(
+                f"there is no {target.id} to measure on: what modules cost is estimated from FLOPs and bytes"
+            )
+            return estimate(
+                self._model, runtime=first.name, precision=precision, shape=self._shape,
+                weight_bytes=_WEIGHT_BYTES.get(precision, 1.0),
+            )  # fmt: skip
+        return self._measured(self._faster(profiles))
+
+    def compare(self, pruned: Pruned, profile: RuntimeProfile, backend: Backend) -> Pruned:
+        """The record with the speed-up of an artifact against the dense model, measured in turns.
+
+        Args:
+            pruned: what the artifact was made from.
+            profile: of its runtime.
+            backend: the artifact, opened.
+        """
+        with self._clock.stage("timing against the dense model"):
+            dense = self._load(profile, self._model)
+            times = interleave(
+                {"dense": dense, "pruned": backend}, self._feeds(), turns=_TURNS, seconds=_SECONDS,
+                seed=self._options.seed,
+            )  # fmt: skip
+            dense.close()
+        found = speedup(times["dense"], times["pruned"], seed=self._options.seed)
+        measured = [round(each, 3) for each in (found.value, found.low, found.high)]
+        return replace(pruned, latency={**pruned.latency, "measured_speedup": measured})
+
+    def _faster(self, profiles: tuple[RuntimeProfile, ...]) -> RuntimeProfile:
+        """The runtime in which the dense model is fastest."""
+        if len(profiles) == 1:
+            return profiles[0]
+        with self._clock.stage("timing the dense model"):
+            backends = {str(place): self._load(each, self._model) for place, each in enumerate(profiles)}
+            times = interleave(backends, self._feeds(), turns=_TURNS, seconds=_SECONDS)
+            for each in backends.values():
+                each.close()
+        return min(enumerate(profiles), key=lambda each: median_ms(times[str(each[0])]))[1]
+
+    def _measured(self, profile: RuntimeProfile) -> Latency:
+        options, cache = self._options, ArrayCache()
+        precision = precision_for(profile, options)
+        key = self._key(profile)
+        known = cache.get(key)
+        if known is not None:
+            return Latency.from_json(json.loads(bytes(known["table"]).decode()))
+        stage = f"timing heads and neurons on {profile.name}"
+        with self._clock.stage(stage, steps(self._model, options.prune_align)) as advance:
+            found = measure(
+                self._model, partial(self._load, profile), self._feeds(), precision=precision,
+                align=options.prune_align, seed=options.seed, advance=advance,
+            )  # fmt: skip
+        cache.put(key, {"table": np.frombuffer(json.dumps(found.to_json()).encode(), np.uint8)})
+        return found
+
+    def _key(self, profile: RuntimeProfile) -> str:
+        """By machine, runtime, shape and the sizes of the model, whatever its weights."""
+        here = machine()
+        sizes: dict[str, Any] = {
+            each.name: [each.groups, each.group_size, int(each.reader.weight_array.shape[1])]
+            for each in self._pruner.modules
+        }
+        return cache_key(
+            {
+                "kind": "module latency",
+                "cpu": here.cpu_model,
+                "cores": here.cores,
+                "threads": self._options.threads,
+                "runtime": profile.name,
+                "version": backend_version(profile.name),
+                "precision": precision_for(profile, self._options),
+                "shape": list(self._shape),
+                "align": self._options.prune_align,
+                "modules": sizes,
+            }
+        )
+
+    def _load(self, profile: RuntimeProfile, model: ir.Model) -> Backend:
+        options = self._options
+        precision = precision_for(profile, options)
+        return quick_backend(model, profile, precision, self._texts.feeds, threads=options.threads)
+
+    def _feeds(self) -> dict[str, Any]:
+        return dict(full_feeds(_LEAST_VOCABULARY, *self._shape))
 
     def _weigh(self) -> None:
         if not self._pruner.weighed:

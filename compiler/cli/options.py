@@ -159,6 +159,26 @@ def pruning_options(function: Command) -> Command:
             help="Cut heads and neurons until this share of the encoder's FLOPs is left: 0.67 is 1.5x fewer.",
         ),
         click.option(
+            "--prune-speedup",
+            type=float,
+            metavar="X",
+            help="Cut until it is X times as fast as the dense model in the same precision, by times "
+            "measured in the target's own runtime.",
+        ),
+        click.option(
+            "--prune",
+            type=click.Choice(["auto"]),
+            help="auto cuts as much as --max-drop allows on texts held out of --calibration-data.",
+        ),
+        click.option(
+            "--prune-shape",
+            callback=_shape,
+            default="1x128",
+            show_default=True,
+            metavar="BATCHxTOKENS",
+            help="Shape that --prune-speedup and --prune auto measure.",
+        ),
+        click.option(
             "--prune-targets",
             callback=lambda _context, _option, value: tuple(value.split(",")),
             default=",".join(KINDS),
@@ -192,6 +212,13 @@ def output_options(function: Command) -> Command:
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),
     )
+
+
+def _shape(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, int]:
+    batch, _, tokens = value.partition("x")
+    if not (batch.isdecimal() and tokens.isdecimal()):
+        raise click.BadParameter(f"{value!r} is not BATCHxTOKENS, as in 1x128")
+    return int(batch), int(tokens)
 
 
 def _together(function: Command, *decorators: Decorator[Any]) -> Command:

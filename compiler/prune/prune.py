@@ -56,6 +56,8 @@ class Pruned:
         length: tokens of the text that they were counted for.
         declined: modules left alone, with the reason.
         refits: what came of solving products anew, by their names.
+        latency: the table that the budget was counted in and what came of it; empty for FLOPs.
+        tried: the budgets that `--prune auto` went through.
     """
 
     model: ir.Model
@@ -64,6 +66,8 @@ class Pruned:
     length: int = 0
     declined: Mapping[str, str] = field(default_factory=dict)
     refits: Mapping[str, Refit] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    tried: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest records."""
@@ -76,6 +80,8 @@ class Pruned:
             ],
             "refitted": sum(each.ridge is not None for each in self.refits.values()),
             "declined": dict(self.declined),
+            **({"latency": dict(self.latency)} if self.latency else {}),
+            **({"tried": [dict(each) for each in self.tried]} if self.tried else {}),
         }
 
 

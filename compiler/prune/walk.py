@@ -111,7 +111,8 @@ class Walk:
 
 
 def _product(values: _Values, linear: Linear, weight: Array, bias: Array | None) -> Array:
-    found: Array = values[str(linear.input.name)] @ weight
+    x = values[str(linear.input.name)]
+    found: Array = x.reshape(-1, x.shape[-1]) @ weight
     if bias is not None:
         found += bias
-    return found
+    return found.reshape(*x.shape[:-1], weight.shape[1])
