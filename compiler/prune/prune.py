@@ -124,6 +124,7 @@ class Pruner:
         self.declined = found.declined
         self._whole = found.modules
         self._statistics: Mapping[str, Statistics] = {}
+        self._moments: Mapping[str, Matrix] = {}
         self._paths: dict[str, list[Snapshot]] = {}
 
     @property
@@ -145,14 +146,22 @@ class Pruner:
         """
         if self.weighed:
             return
-        moments = self._moments(advance)
-        self._statistics = gather(
-            self._model, self.modules, self._batches, threads=self._options.threads, advance=advance
-        )
+        if not self._statistics:
+            self._moments = self._differentiated(advance)
+            self._statistics = gather(
+                self._model, self.modules, self._batches, threads=self._options.threads, advance=advance
+            )
+        moments = self._moments if self._options.metric else {}
         for module in self.modules:
             self._paths[module.name] = self._path(module, moments.get(module.name))
             if advance is not None:
                 advance(1)
+
+    def like(self, options: PruneOptions) -> Pruner:
+        """The same statistics, once weighed, with other ways to choose and to solve."""
+        other = Pruner(self._model, self._batches, self._answers, options, warn=self._warn)
+        other._statistics, other._moments = self._statistics, self._moments
+        return other
 
     def share(self, costs: Costs, kept: Mapping[str, int]) -> float:
         """What is left of the costs of the whole."""
@@ -217,7 +226,7 @@ class Pruner:
         model = materialize(self._model, left, weights) if left else self._model
         return Pruned(model, done, share, length, self.declined, refits)
 
-    def _moments(self, advance: Advance | None) -> Mapping[str, Matrix]:
+    def _differentiated(self, advance: Advance | None) -> Mapping[str, Matrix]:
         if not self._answers or not self.modules:
             return {}
         options = self._options
