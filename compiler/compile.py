@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import onnx_ir as ir
 
 from calibration.examples import Example
-from compiler.auto_precision import AutoPrecision
-from compiler.auto_prune import GRID, tried, walk_down
+from compiler.attempts import Attempts
 from compiler.build import (
-    LOWERINGS,
     Candidate,
-    Known,
-    build,
     choose_runtimes,
     open_artifact,
     open_variants,
@@ -40,8 +36,7 @@ from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
 from compiler.prune.directions import answers_of
-from compiler.prune.prune import Pruned
-from compiler.pruning import Pruning, joined
+from compiler.pruning import Pruning
 from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug, debug_folder
@@ -49,7 +44,7 @@ from compiler.report.files import report_files
 from compiler.report.text import describe
 from compiler.result import BundleResult, CompileResult
 from compiler.scratch import named_when_full
-from compiler.sessions import open_session
+from compiler.source import Reference, Source
 from compiler.texts import (
     TextFeeds,
     encoder_of,
@@ -60,9 +55,8 @@ from compiler.texts import (
 )
 from compiler.validate import Evaluator, Predictions, Validation, not_measured
 from targets.detect import machine
-from targets.errors import AccuracyGateError, IncompatibleError, InternalError, UsageError
+from targets.errors import AccuracyGateError, IncompatibleError, UsageError
 from targets.registry import get_target
-from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
 from targets.spec import Evidence, TargetSpec
@@ -102,35 +96,6 @@ def compile_model(
         return _Compile(str(model), Path(output), chosen, Clock(progress or Silent())).run()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """The FP32 model's answers to the evaluation data."""
-
-    evaluator: Evaluator
-    predictions: Predictions
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Everything that the targets of one compile share."""
-
-    checkpoint: Checkpoint
-    graph: ir.Model
-    passes: list[PassRecord]
-    encoder: TextEncoder
-    texts: TextFeeds | None
-    reference: _Reference | None
-    held_out: HeldOut | None = None
-    source_bytes: int = 0
-    pruning: Pruning | None = None
-    pruned: Pruned | None = None
-    known: Known = field(default_factory=dict)
-
-    def session(self, backend: Backend) -> Session:
-        """A session of the checkpoint's task over any backend."""
-        return open_session(backend, self.encoder, self.checkpoint.task, self.checkpoint.task_config)
-
-
 class _Compile:
     """One run of the compiler; every method is one stage."""
 
@@ -139,6 +104,7 @@ class _Compile:
         self._output = output
         self._options = options
         self._clock = clock
+        self._attempts = Attempts(options, clock)
         self._data: dict[str, Any] = {}
 
     def run(self) -> CompileResult:
@@ -156,74 +122,23 @@ class _Compile:
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
-            variant = self._with_speedup(variant, spec, best)
+            variant = self._attempts.with_speedup(variant, spec, best)
             done.append(self._package(path, spec, variant, candidates, best, validation))
         if failed:
             raise _gate_error(failed)
         return CompileResult(tuple(done))
 
     def _first_to_pass(
-        self, source: _Source, spec: TargetSpec
-    ) -> tuple[_Source, list[Candidate], Candidate, Validation]:
+        self, source: Source, spec: TargetSpec
+    ) -> tuple[Source, list[Candidate], Candidate, Validation]:
         """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
         failures = []
-        for variant, candidates in self._attempts(source, spec):
+        for variant, candidates in self._attempts.of(source, spec):
             best, validation = self._validate(candidates, variant, spec.evidence)
             if validation.status != "failed":
                 return variant, candidates, best, validation
             failures.append((variant, candidates, best, validation))
         return failures[0]
-
-    def _attempts(self, source: _Source, spec: TargetSpec) -> Iterator[tuple[_Source, list[Candidate]]]:
-        """What to validate, the preferred one first; `--prune auto` has slower ones behind it."""
-        options, pruning = self._options, source.pruning
-        if options.prune == "auto" and pruning is not None:
-            yield from self._auto_pruned(source, pruning, spec)
-            return
-        if options.prune_speedup is not None and pruning is not None:
-            source = self._cut(source, pruning.by_latency(pruning.table(spec), options.prune_speedup))
-        yield source, self._build(source, spec)
-
-    def _auto_pruned(
-        self, source: _Source, pruning: Pruning, spec: TargetSpec
-    ) -> Iterator[tuple[_Source, list[Candidate]]]:
-        table = pruning.table(spec)
-
-        def attempt(times: float) -> tuple[tuple[_Source, list[Candidate]], Validation | None]:
-            variant = source if times == 1.0 else self._cut(source, pruning.by_latency(table, times))
-            candidates = self._build(variant, spec)
-            return (variant, candidates), self._judge(source).judge(candidates[0].artifact)
-
-        gate = Gate(self._options.max_drop, self._options.min_agreement)
-        trials = walk_down(GRID, pruning.reach(table), attempt, gate)
-        for each in reversed(trials):
-            if each.holds and each.built is not None:
-                variant, candidates = each.built
-                if variant.pruned is not None:
-                    pruned = replace(variant.pruned, tried=tried(trials))
-                    variant = replace(variant, pruned=pruned)
-                yield variant, candidates
-
-    def _build(self, source: _Source, spec: TargetSpec) -> list[Candidate]:
-        auto = self._judge(source) if self._options.precision == "auto" else None
-        limit = source.encoder.max_length
-        return build(source.graph, spec, self._options, source.texts, self._clock, source.known, limit, auto)
-
-    def _cut(self, source: _Source, pruned: Pruned) -> _Source:
-        passes = joined(pruned.model, self._options)
-        return replace(source, graph=pruned.model, pruned=pruned, passes=[*source.passes, *passes], known={})
-
-    def _with_speedup(self, source: _Source, spec: TargetSpec, best: Candidate) -> _Source:
-        """With the measured speed-up in the record of the pruning, where the budget was one of time."""
-        pruned, pruning = source.pruned, source.pruning
-        if pruned is None or pruning is None or not pruned.latency or spec.gpu:
-            return source
-        profile = spec.runtime(best.artifact.runtime)
-        backend = open_artifact(best.artifact, threads=self._options.threads)
-        try:
-            return replace(source, pruned=pruning.compare(pruned, profile, backend))
-        finally:
-            backend.close()
 
     def _targets(self) -> list[TargetSpec]:
         specs = [get_target(name) for name in self._options.targets]
@@ -253,12 +168,12 @@ class _Compile:
     def _bundle_path(self, checkpoint: Checkpoint, spec: TargetSpec) -> Path:
         return self._output / f"{self._options.name or checkpoint.name}-{spec.id}.bundle"
 
-    def _source(self, checkpoint: Checkpoint) -> _Source:
+    def _source(self, checkpoint: Checkpoint) -> Source:
         data = open_data(self._options, checkpoint, self._clock.progress.warn)
         self._data = data.record
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
-        source = _Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
+        source = Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
         source = replace(
             source,
             texts=None if data.calibration is None else self._calibration_texts(data.calibration, source),
@@ -267,14 +182,14 @@ class _Compile:
         )
         return source if data.pruning is None else self._with_pruning(data.pruning, source)
 
-    def _with_pruning(self, examples: list[Example], source: _Source) -> _Source:
+    def _with_pruning(self, examples: list[Example], source: Source) -> Source:
         """The source with what can prune it, and pruned where the budget is the same for every target."""
         texts = self._calibration_texts(examples, source)
         answers = answers_of(source.checkpoint.task, source.checkpoint.task_config.problem_type)
         pruning = Pruning(source.graph, texts, answers, self._options, source.encoder.max_length, self._clock)
         source = replace(source, pruning=pruning)
         share = self._options.prune_flops
-        return source if share is None else self._cut(source, pruning.by_flops(share))
+        return source if share is None else source.cut(pruning.by_flops(share), self._options)
 
     def _trace(self, checkpoint: Checkpoint) -> tuple[ir.Model, list[PassRecord]]:
         with self._clock.stage("tracing"):
@@ -291,7 +206,7 @@ class _Compile:
                 check_parity(traced.model, traced.reference, feeds)
         return traced.model, records
 
-    def _calibration_texts(self, examples: list[Example], source: _Source) -> TextFeeds:
+    def _calibration_texts(self, examples: list[Example], source: Source) -> TextFeeds:
         items = items_of(examples, source.checkpoint.task)
         windows = source.checkpoint.task == "question-answering"
         texts = text_feeds(items, source.encoder, windows=windows)
@@ -302,7 +217,7 @@ class _Compile:
         for note in truncation_note(truncated, texts, what, encoder):
             self._clock.progress.warn(note)
 
-    def _held_out(self, rows: Slice, evaluator: Evaluator, source: _Source) -> HeldOut:
+    def _held_out(self, rows: Slice, evaluator: Evaluator, source: Source) -> HeldOut:
         options, task = self._options, source.checkpoint.task
         backend = ReferenceBackend(source.graph, threads=options.threads)
         with source.session(backend) as session:
@@ -310,33 +225,12 @@ class _Compile:
             probe = probe_items(rows, source.encoder, task, seed=options.seed)
             return make_held_out(evaluator, baseline, probe, backend, source.session, source.encoder)
 
-    def _judge(self, source: _Source) -> AutoPrecision:
-        """What runs artifacts on the held-out texts."""
-        options, held_out = self._options, source.held_out
-        if held_out is None:
-            raise InternalError("nothing was held out to judge by")
-
-        def load(artifact: Artifact) -> Backend:
-            return open_artifact(artifact, threads=options.threads)
-
-        gate = Gate(options.max_drop, options.min_agreement)
-        return AutoPrecision(
-            held_out,
-            gate,
-            LOWERINGS,
-            load,
-            self._clock,
-            source.encoder.max_length,
-            options.threads,
-            options.seed,
-        )
-
-    def _reference(self, evaluator: Evaluator, source: _Source) -> _Reference:
+    def _reference(self, evaluator: Evaluator, source: Source) -> Reference:
         backend = ReferenceBackend(source.graph, threads=self._options.threads)
         with source.session(backend) as session:
             predictions = self._predict(evaluator, session, "evaluating FP32")
             self._warn_truncated(session.truncated, evaluator.n, "evaluation", source.encoder)
-        return _Reference(evaluator, predictions)
+        return Reference(evaluator, predictions)
 
     def _predict(self, evaluator: Evaluator, session: Session, stage: str) -> Predictions:
         with self._clock.stage(stage, len(evaluator.items)) as advance:
@@ -351,7 +245,7 @@ class _Compile:
             return evaluator.predict(session, report)
 
     def _validate(
-        self, candidates: list[Candidate], source: _Source, evidence: Evidence
+        self, candidates: list[Candidate], source: Source, evidence: Evidence
     ) -> tuple[Candidate, Validation]:
         """The fastest candidate that passes the gate; the fastest, and its failure, if none does."""
         if source.reference is None:
@@ -371,7 +265,7 @@ class _Compile:
         return outcomes[0]
 
     def _measure(
-        self, candidate: Candidate, source: _Source, reference: _Reference, evidence: Evidence
+        self, candidate: Candidate, source: Source, reference: Reference, evidence: Evidence
     ) -> Validation:
         artifact = candidate.artifact
         how = "validating on" if evidence == "measured" else "simulating"
@@ -383,7 +277,7 @@ class _Compile:
         )
         return Gate(options.max_drop, options.min_agreement).judged(found)
 
-    def _golden(self, artifact: Artifact, source: _Source) -> bytes:
+    def _golden(self, artifact: Artifact, source: Source) -> bytes:
         threads = self._options.threads
         with ExitStack() as stack:
             session = stack.enter_context(source.session(open_artifact(artifact, threads=threads)))
@@ -396,7 +290,7 @@ class _Compile:
         self,
         path: Path,
         spec: TargetSpec,
-        source: _Source,
+        source: Source,
         candidates: list[Candidate],
         best: Candidate,
         validation: Validation,

@@ -201,15 +201,16 @@ class CompileOptions:
                 f"--min-agreement {self.min_agreement} is not an agreement",
                 "give a number above 0 and up to 1; 0.995 is 99.5% of the FP32 model's answers",
             )
-        if self.precision == "fp32":
+        if self.precision == "fp32" and not self.pruned:
             raise UsageError(
                 "--min-agreement is for a precision below FP32, which always agrees with itself",
                 "leave it out, or pass another --precision",
             )
-        if self.precision != "auto" and self.eval_data is None:
+        if not self.searched and self.eval_data is None:
             raise UsageError(
                 "--min-agreement needs text to measure the agreement on",
-                "pass --eval-data FILE, or --precision auto, which holds texts out of --calibration-data",
+                "pass --eval-data FILE, or --precision auto or --prune auto, which hold texts out of "
+                "--calibration-data",
             )
 
 

@@ -142,16 +142,16 @@ def kept_table(cells: Sequence[Cell]) -> str:
 _PAGE: Final = """\
 # Pruning {model}
 
-Made by the command below: {model} pruned without retraining by {samples} texts drawn with seeds {seeds}, evaluated
-on {texts} other texts ({metric}; dense in FP32 {baseline}). INT8 is calibrated on the pruned graph and runs in
-{runtime}. FLOPs are those of the encoder for one text of 128 tokens.
+Made by the command below: {model} pruned without retraining by {samples} texts drawn with seeds {seeds},
+evaluated on {texts} other texts ({metric}; dense in FP32 {baseline}). INT8 is calibrated on the pruned graph
+and runs in {runtime}. FLOPs are those of the encoder for one text of 128 tokens.
 
     {command}
 
 {cpu}, {cores} cores; Python {python}, {versions}; {date}.
 
-Numbers are means over the seeds, with the worst of them in parentheses. Drops are against the dense model in FP32;
-below 0 it is a gain.
+Numbers are means over the seeds, with the worst of them in parentheses. Drops are against the dense model
+in FP32; below 0 it is a gain.
 
 {tables}
 

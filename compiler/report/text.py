@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compiler.validate import Validation
@@ -69,4 +69,28 @@ def pruning_rows(pruning: Mapping[str, Any]) -> list[tuple[str, str]]:
         if before
     )
     kept, removed = 100 * pruning["flops_kept"], 100 * pruning["flops_removed"]
-    return [("pruning", f"{kept:.1f}% of the encoder's FLOPs kept, {removed:.1f}% removed; {counts}")]
+    rows = [("pruning", f"{kept:.1f}% of the encoder's FLOPs kept, {removed:.1f}% removed; {counts}")]
+    return [*rows, *_speed_rows(pruning.get("latency", {})), *_tried_rows(pruning.get("tried", []))]
+
+
+def _speed_rows(latency: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not latency:
+        return []
+    batch, tokens = latency["shape"]
+    expected = f"{latency['expected_speedup']:.2f}x expected by {latency['source']} times"
+    where = f"dense {latency['precision']} on {latency['runtime']} at {batch}x{tokens}"
+    if "measured_speedup" not in latency:
+        return [("speed-up", f"{expected}, against {where}; not measured")]
+    value, low, high = latency["measured_speedup"]
+    return [("speed-up", f"{value:.2f}x ({low:.2f} to {high:.2f}) against {where}; {expected}")]
+
+
+def _tried_rows(tried: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if not tried:
+        return []
+    parts = [
+        f"{each['expected_speedup']:g}x {'holds' if each['holds'] else 'does not'}"
+        + ("" if each["delta"] is None else f" ({each['delta']:+.4f})")
+        for each in tried
+    ]
+    return [("tried", ", ".join(parts))]
