@@ -50,7 +50,11 @@ class Attempts:
         table = pruning.table(spec)
 
         def attempt(times: float) -> tuple[Attempt, Validation | None]:
-            variant = source if times == 1.0 else source.cut(pruning.by_latency(table, times), self._options)
+            options = self._options
+            dense = times == 1.0
+            variant = (
+                source.whole(options) if dense else source.cut(pruning.by_latency(table, times), options)
+            )
             candidates = self._build(variant, spec)
             return (variant, candidates), self._judge(source).judge(candidates[0].artifact)
 
@@ -58,7 +62,7 @@ class Attempts:
         trials = walk_down(GRID, pruning.reach(table), attempt, gate)
         if len(trials) == 2 and not trials[1].holds:
             self._clock.progress.warn(
-                f"--prune auto cut nothing: at {trials[1].times:g}x the gate does not hold on the held-out texts"
+                f"--prune auto cut nothing: at {trials[1].times:g}x the gate does not hold on held-out texts"
             )
         for each in reversed(trials):
             if each.holds and each.built is not None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from compiler.build import Known
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.heldout import HeldOut
+from compiler.ir.execute import clone
 from compiler.options import CompileOptions
 from compiler.passes.manager import PassRecord
 from compiler.prune.prune import Pruned
@@ -65,5 +66,12 @@ class Source:
 
     def cut(self, pruned: Pruned, options: CompileOptions) -> Source:
         """The same with a pruned graph."""
-        passes = joined(pruned.model, options)
-        return replace(self, graph=pruned.model, pruned=pruned, passes=[*self.passes, *passes], known={})
+        return replace(self._joined(pruned.model, options), pruned=pruned)
+
+    def whole(self, options: CompileOptions) -> Source:
+        """The same with nothing cut, as it is compiled where nothing is to be."""
+        return self._joined(clone(self.graph), options)
+
+    def _joined(self, model: ir.Model, options: CompileOptions) -> Source:
+        passes = joined(model, options)
+        return replace(self, graph=model, passes=[*self.passes, *passes], known={})
