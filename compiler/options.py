@@ -168,7 +168,7 @@ class CompileOptions:
         }
         given = [flag for flag, value in budgets.items() if value is not None]
         if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)} are two budgets", "give one of them")
+            raise UsageError(f"{' and '.join(given)} are {len(given)} budgets", "give one of them")
         if self.prune is not None:
             _choice("--prune", self.prune, ("auto",))
         if self.prune_speedup is not None and not 1.0 < self.prune_speedup < float("inf"):

@@ -61,10 +61,17 @@ class TorchGraph:
         self.reads = tuple(each for each in read if each not in made and each not in self._constants)
 
     def __call__(self, given: Mapping[ir.Value, Tensor]) -> dict[ir.Value, Tensor]:
-        """Every value that the nodes make, from those that they read."""
+        """Every value that the nodes make, from those that they read.
+
+        Raises:
+            UnsupportedError: an operator in a form that is not known here.
+        """
         values: dict[Any, Any] = {None: None, **self._constants, **given}
         for node in self._nodes:
-            found = _OPERATORS[node.op_type](node, [values[each] for each in node.inputs])
+            try:
+                found = _OPERATORS[node.op_type](node, [values[each] for each in node.inputs])
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise UnsupportedError(f"{node.op_type} ({node.name}) is of a form unknown here") from error
             results = (found,) if isinstance(found, torch.Tensor) else found
             values.update(zip(node.outputs, results, strict=True))
         return {out: values[out] for node in self._nodes for out in node.outputs}
@@ -213,7 +220,6 @@ _OPERATORS: Final[Mapping[str, _Function]] = {
     "Clip": _clip,
     "Concat": lambda node, inputs: torch.cat(tuple(inputs), dim=attribute_int(node, "axis", 0)),
     "Div": _plain(torch.div),
-    "Elu": _plain(torch.nn.functional.elu),
     "Erf": _plain(torch.erf),
     "Exp": _plain(torch.exp),
     "Expand": _expand,
@@ -245,7 +251,6 @@ _OPERATORS: Final[Mapping[str, _Function]] = {
     "Sqrt": _plain(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _plain(torch.sub),
-    "Swish": _plain(torch.nn.functional.silu),
     "Tanh": _plain(torch.tanh),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

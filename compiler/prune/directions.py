@@ -66,7 +66,7 @@ def draw(
         generator: of the draws.
 
     Returns:
-        As the output; zero where there is no token.
+        As the output; zero where there is no token, and where there is but one entry to choose from.
     """
     if answer.kind == "numbers":
         noise = torch.randn(output.shape, generator=generator)
@@ -86,7 +86,8 @@ def _margins(output: torch.Tensor, hidden: torch.Tensor | None, generator: torch
     best = scores.argmax(dim=-1, keepdim=True)
     rest = scores.scatter(-1, best, -torch.inf)
     others = torch.softmax(rest.double(), dim=-1).nan_to_num().flatten(0, -2)
-    others[others.sum(dim=-1) == 0] = 1.0
+    alone = (others.sum(dim=-1, keepdim=True) == 0).to(others.dtype)
+    others = others.scatter_add(-1, best.reshape(-1, 1), alone)
     other = torch.multinomial(others, 1, generator=generator).reshape(best.shape)
     sign = 2.0 * torch.randint(0, 2, best.shape, generator=generator) - 1.0
     zero = torch.zeros_like(output)

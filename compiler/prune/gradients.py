@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +16,12 @@ from compiler.ir.torch_graph import TorchGraph, downstream, tensor_of
 from compiler.prune.directions import Answer, moved
 from compiler.prune.modules import PrunableModule
 from compiler.prune.moments import Matrix
+from targets.errors import UnsupportedError
 
 Batches = Sequence[Mapping[str, NDArray[Any]]]
 
 MOST_TOKENS: Final = 16_384
+_SAME: Final = 1e-2
 
 
 def sensitivities(
@@ -51,7 +54,8 @@ def sensitivities(
         float64 [out, out] by the module's name.
 
     Raises:
-        UnsupportedError: an operator behind the first module that cannot be differentiated.
+        UnsupportedError: an operator behind the first module that cannot be differentiated, or that torch
+            computes otherwise than onnxruntime.
     """
     start = modules[0].reader.output
     graph = TorchGraph(downstream(start))
@@ -67,10 +71,14 @@ def sensitivities(
         known = {**feeds, **runner(feeds)}
         given = {each: tensor_of(known[str(each.name)]) for each in (start, *graph.reads)}
         given[start].requires_grad_()
-        values = {**given, **graph(given)}
+        with torch_threads(threads):
+            values = {**given, **graph(given)}
+        if place == 0:
+            _check_same(model, feeds, {name: values[out] for name, out in outputs.items()}, threads)
         mask = tensor_of(np.asarray(feeds["attention_mask"]).astype(bool))
         target = moved(named, {name: values[out] for name, out in outputs.items()}, mask, seed + place)
-        gradients = torch.autograd.grad(target, [values[each] for each in watched], allow_unused=True)
+        with torch_threads(threads):
+            gradients = torch.autograd.grad(target, [values[each] for each in watched], allow_unused=True)
         for name, gradient in zip(watched.values(), gradients, strict=True):
             if gradient is not None:
                 rows = gradient.reshape(-1, gradient.shape[-1]).numpy().astype(np.float64)
@@ -79,6 +87,30 @@ def sensitivities(
         if advance is not None:
             advance(1)
     return {name: each / max(texts, 1) for name, each in found.items()}
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads in torch, 0 for as many as it has, and what it had afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_same(
+    model: ir.Model, feeds: Mapping[str, NDArray[Any]], found: Mapping[str, torch.Tensor], threads: int
+) -> None:
+    wanted = Runner(model, threads=threads)(feeds, list(found))
+    for name, array in wanted.items():
+        own = found[name].detach().numpy()
+        scale = float(np.max(np.abs(array), initial=0.0)) + 1e-6
+        if own.shape != array.shape or not float(np.max(np.abs(own - array), initial=0.0)) <= _SAME * scale:
+            raise UnsupportedError(
+                f"{name} cannot be differentiated: torch and onnxruntime do not agree on it"
+            )
 
 
 def thinned(batches: Batches, most: int) -> Batches:

@@ -225,7 +225,7 @@ def _curve(kind: str, members: Sequence[PrunableModule], times: Times, align: in
     none = times[names[0]]
     gains = [float(np.median(times[name] - none)) for name in (*names, DENSE)]
     ms = np.maximum(rising(np.array(gains)), 0.0) / len(members)
-    return Curve(tuple(levels), tuple(round(float(each), _DIGITS) for each in ms - ms[0]))
+    return Curve(tuple(levels), tuple(round(float(each), _DIGITS) for each in ms))
 
 
 def rising(values: NDArray[np.float64]) -> NDArray[np.float64]:

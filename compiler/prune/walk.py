@@ -18,15 +18,17 @@ Array = NDArray[np.float32]
 _Values = dict[str, NDArray[Any]]
 
 HELD_EVERY: Final = 5
+CHUNK: Final = 4096
+"""Tokens of the batches that are computed at once, PAD included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What one batch shows of a value in both networks; rows are tokens, PAD left out.
+    """What some batches show of a value in both networks; rows are tokens, PAD left out.
 
     Attributes:
         dense, pruned: [rows, channels].
-        held_out: whether the batch is for choosing and not for fitting.
+        held_out: whether they are for choosing and not for fitting.
     """
 
     dense: Array
@@ -62,6 +64,7 @@ class Walk:
         self._groups = [tuple(each) for each in groups.values()]
         self._stages = Stages(model, self._groups, threads=threads)
         self._masks = [np.asarray(feeds["attention_mask"]).astype(bool) for feeds in batches]
+        self._chunks = _chunks(self._masks)
         self._dense: list[_Values] = [dict(feeds) for feeds in batches]
         self._pruned: list[_Values] = [dict(feeds) for feeds in batches] if both else []
         self._given: dict[str, tuple[Array, Array | None]] = {}
@@ -85,12 +88,14 @@ class Walk:
             self._leave(index, group)
 
     def rows(self, value: ir.Value) -> Iterator[Rows]:
-        """A value's rows, a batch at a time, while it is known."""
-        name, few = str(value.name), len(self._masks) < HELD_EVERY
+        """A value's rows while it is known, some thousands at a time."""
+        name = str(value.name)
         pruned = self._pruned or self._dense
-        for place, (one, other, mask) in enumerate(zip(self._dense, pruned, self._masks, strict=True)):
-            held_out = not few and place % HELD_EVERY == HELD_EVERY // 2
-            yield Rows(token_rows(one[name], mask), token_rows(other[name], mask), held_out)
+        for places, held_out in self._chunks:
+            masks = [self._masks[place] for place in places]
+            one = [token_rows(self._dense[at][name], mask) for at, mask in zip(places, masks, strict=True)]
+            other = [token_rows(pruned[at][name], mask) for at, mask in zip(places, masks, strict=True)]
+            yield Rows(np.concatenate(one), np.concatenate(other), held_out)
 
     def _arrive(self, index: int) -> None:
         if self._stages.stages[index].makes:
@@ -101,18 +106,40 @@ class Walk:
     def _leave(self, index: int, group: Sequence[Linear]) -> None:
         for linear in group:
             own = (linear.weight_array, linear.bias_array)
-            for values in self._dense:
-                values[str(linear.output.name)] = _product(values, linear, *own)
-            for values in self._pruned:
-                values[str(linear.output.name)] = _product(values, linear, *self._given.get(linear.name, own))
+            for places, _ in self._chunks:
+                _multiply([self._dense[each] for each in places], linear, *own)
+                if self._pruned:
+                    given = self._given.get(linear.name, own)
+                    _multiply([self._pruned[each] for each in places], linear, *given)
         for values in (*self._dense, *self._pruned):
             for finished in self._stages.stages[index].finished:
                 values.pop(finished, None)
 
 
-def _product(values: _Values, linear: Linear, weight: Array, bias: Array | None) -> Array:
-    x = values[str(linear.input.name)]
-    found: Array = x.reshape(-1, x.shape[-1]) @ weight
+def _multiply(batches: Sequence[_Values], linear: Linear, weight: Array, bias: Array | None) -> None:
+    """A product of several batches at once: small ones leave a processor idle."""
+    inputs = [values[str(linear.input.name)] for values in batches]
+    found: Array = np.concatenate([each.reshape(-1, each.shape[-1]) for each in inputs]) @ weight
     if bias is not None:
         found += bias
-    return found.reshape(*x.shape[:-1], weight.shape[1])
+    ends = np.cumsum([each.size // each.shape[-1] for each in inputs])[:-1]
+    for values, source, part in zip(batches, inputs, np.split(found, ends), strict=True):
+        values[str(linear.output.name)] = part.reshape(*source.shape[:-1], -1)
+
+
+def _chunks(masks: Sequence[NDArray[np.bool_]]) -> list[tuple[list[int], bool]]:
+    """Batches by their places, together `CHUNK` numbers of a mask or more, and whether they are held out."""
+    few = len(masks) < HELD_EVERY
+    found: list[tuple[list[int], bool]] = []
+    for held_out in (False, True):
+        places, size = [], 0
+        for place, mask in enumerate(masks):
+            if held_out == (not few and place % HELD_EVERY == HELD_EVERY // 2):
+                places.append(place)
+                size += mask.size
+                if size >= CHUNK:
+                    found.append((places, held_out))
+                    places, size = [], 0
+        if places:
+            found.append((places, held_out))
+    return found
