@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from targets.errors import UsageError
 
 MIN_SAMPLES: Final = 8
 
 T = TypeVar("T")
+Feeds = Mapping[str, NDArray[Any]]
 
 
 def sample(rows: Iterable[T], n: int, seed: int = 0, *, minimum: int = MIN_SAMPLES) -> list[T]:
@@ -40,3 +44,15 @@ def sample(rows: Iterable[T], n: int, seed: int = 0, *, minimum: int = MIN_SAMPL
             f"{len(kept)} rows of calibration data", f"give at least {minimum} rows; 128 to 512 is usual"
         )
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
+
+
+def thinned(batches: Sequence[Feeds], most: int) -> Sequence[Feeds]:
+    """Batches left out evenly until the rest has at most so many tokens, PAD included; one at least.
+
+    Args:
+        batches: feeds with `attention_mask`, [batch, sequence].
+        most: tokens.
+    """
+    tokens = sum(int(np.asarray(feeds["attention_mask"]).size) for feeds in batches)
+    keep = min(len(batches), max(1, len(batches) * most // max(tokens, 1)))
+    return [batches[index * len(batches) // keep] for index in range(keep)]

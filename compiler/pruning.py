@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -21,7 +22,7 @@ from compiler.passes.manager import PassManager, PassRecord
 from compiler.progress import Clock
 from compiler.prune.cost import Flops
 from compiler.prune.directions import Answer
-from compiler.prune.latency import Latency, estimate, measure, steps
+from compiler.prune.latency import Latency, estimate, kind_of, measure, steps
 from compiler.prune.options import PruneOptions
 from compiler.prune.prune import Pruned, Pruner
 from compiler.texts import TextFeeds
@@ -111,8 +112,11 @@ class Pruning:
         return 1.0 / left if left > 0 else float("inf")
 
     def table(self, target: TargetSpec) -> Latency:
-        """Costs on a target: measured where it is this machine, else estimated."""
+        """Costs on a target: those of its profile, or measured where it is this machine, or estimated."""
         profiles = choose_runtimes(target, self._options)
+        shipped = self._shipped(target, profiles)
+        if shipped is not None:
+            return shipped
         first = profiles[0]
         if first.name in GPU_RUNTIMES:
             precision = precision_for(first, self._options)
@@ -143,6 +147,15 @@ class Pruning:
         found = speedup(times["dense"], times["pruned"], seed=self._options.seed)
         measured = [round(each, 3) for each in (found.value, found.low, found.high)]
         return replace(pruned, latency={**pruned.latency, "measured_speedup": measured})
+
+    def _shipped(self, target: TargetSpec, profiles: Sequence[RuntimeProfile]) -> Latency | None:
+        """The first table of the profile that is for a model of these sizes, precision and shape."""
+        kinds = {kind_of(each) for each in self._pruner.modules}
+        wanted = {(each.name, precision_for(each, self._options), self._shape) for each in profiles}
+        for each in target.latency:
+            if (each.runtime, each.precision, each.shape) in wanted and kinds <= set(each.modules):
+                return Latency.of_profile(each)
+        return None
 
     def _faster(self, profiles: tuple[RuntimeProfile, ...]) -> RuntimeProfile:
         """The runtime in which the dense model is fastest."""

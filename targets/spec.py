@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from targets.errors import BertcError, UsageError
 from targets.fields import Fields
+from targets.latency import ModuleTimes, read_latency
 
 Task: TypeAlias = Literal[
     "text-classification",
@@ -139,6 +140,7 @@ class TargetSpec:
         evidence: what a validation made for this target can show.
         compute_capabilities: of the GPUs that it is for, as in "8.6"; empty for CPUs, and where any will do.
         shapes: that engines are built for; None for CPUs.
+        latency: what an encoder's modules cost, where somebody measured it on the device.
     """
 
     id: str
@@ -152,6 +154,7 @@ class TargetSpec:
     evidence: Evidence
     compute_capabilities: tuple[str, ...] = ()
     shapes: ShapeRange | None = None
+    latency: tuple[ModuleTimes, ...] = field(default=(), hash=False)
 
     @property
     def gpu(self) -> bool:
@@ -224,6 +227,11 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
             else ()
         ),
         shapes=read_shapes(fields.table("shapes"), fail) if fields.has("shapes") else None,
+        latency=(
+            tuple(read_latency(table, fail) for table in fields.tables("latency"))
+            if fields.has("latency")
+            else ()
+        ),
     )
     fields.close()
     names = [profile.name for profile in spec.runtimes]

@@ -212,6 +212,14 @@ def _plain(function: Callable[..., Tensor]) -> _Function:
     return call
 
 
+def _with_alpha(function: Callable[[Tensor, float], Tensor], default: float) -> _Function:
+    def call(node: ir.Node, inputs: Sequence[Any]) -> Tensor:
+        alpha = node.attributes.get("alpha")
+        return function(inputs[0], default if alpha is None else alpha.as_float())
+
+    return call
+
+
 _OPERATORS: Final[Mapping[str, _Function]] = {
     "Abs": _plain(torch.abs),
     "Add": _plain(torch.add),
@@ -220,6 +228,7 @@ _OPERATORS: Final[Mapping[str, _Function]] = {
     "Clip": _clip,
     "Concat": lambda node, inputs: torch.cat(tuple(inputs), dim=attribute_int(node, "axis", 0)),
     "Div": _plain(torch.div),
+    "Elu": _with_alpha(torch.nn.functional.elu, 1.0),
     "Erf": _plain(torch.erf),
     "Exp": _plain(torch.exp),
     "Expand": _expand,
@@ -228,6 +237,7 @@ _OPERATORS: Final[Mapping[str, _Function]] = {
     "HardSwish": _plain(torch.nn.functional.hardswish),
     "Identity": _plain(torch.clone),
     "LayerNormalization": _layer_norm,
+    "LeakyRelu": _with_alpha(torch.nn.functional.leaky_relu, 0.01),
     "Log": _plain(torch.log),
     "MatMul": _plain(torch.matmul),
     "Max": _plain(torch.maximum),

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
+from calibration.sampler import thinned
 from compiler.ir.execute import Runner
 from compiler.ir.torch_graph import TorchGraph, downstream, tensor_of
 from compiler.prune.directions import Answer, moved
@@ -111,13 +112,6 @@ def _check_same(
             raise UnsupportedError(
                 f"{name} cannot be differentiated: torch and onnxruntime do not agree on it"
             )
-
-
-def thinned(batches: Batches, most: int) -> Batches:
-    """Batches left out evenly until the rest has at most so many tokens; one at least."""
-    tokens = sum(int(np.asarray(feeds["attention_mask"]).size) for feeds in batches)
-    keep = min(len(batches), max(1, len(batches) * most // max(tokens, 1)))
-    return [batches[index * len(batches) // keep] for index in range(keep)]
 
 
 def square_root(moments: Matrix) -> Matrix:

@@ -15,6 +15,7 @@ from compiler.latency import Feeds, Times, interleave
 from compiler.prune.cost import flops_of_group
 from compiler.prune.materialize import materialize
 from compiler.prune.modules import PrunableModule, find_modules
+from targets.latency import ModuleTimes
 from targets.runtime.backends.base import Backend
 
 Source = Literal["measured", "profile", "estimated"]
@@ -72,6 +73,15 @@ class Latency:
     def of(self, module: PrunableModule, kept: int) -> float:
         """What a module costs with so many groups kept."""
         return self.curves[kind_of(module)].at(kept)
+
+    @staticmethod
+    def of_profile(times: ModuleTimes) -> Latency:
+        """What a target's profile has."""
+        curves = {
+            kind: Curve(tuple(kept for kept, _ in pairs), tuple(ms for _, ms in pairs))
+            for kind, pairs in times.modules.items()
+        }
+        return Latency("profile", times.runtime, times.precision, times.shape, times.fixed_ms, curves)
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Latency:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
+from calibration.sampler import thinned
 from compiler.prune.allocate import Level, Module, allocate, allocate_uniform
 from compiler.prune.baselines import magnitude_scores, ranked_path, wanda_scores
 from compiler.prune.cost import Costs, Flops, total
 from compiler.prune.directions import Answer
-from compiler.prune.gradients import MOST_TOKENS, sensitivities, square_root, thinned
+from compiler.prune.gradients import MOST_TOKENS, sensitivities, square_root
 from compiler.prune.materialize import channels, materialize
 from compiler.prune.modules import PrunableModule, find_modules
 from compiler.prune.moments import Matrix

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from calibration.sampler import thinned
 from compiler.ir.stages import Stages
 from compiler.quantize.layer import QuantizedSite, Rows
 from compiler.quantize.sites import Site
@@ -45,7 +46,7 @@ class Streams:
     ) -> None:
         self._sites = sites
         self._stages = Stages(model, [site.linears for site in sites], threads=threads)
-        chosen = _even_share(batches)
+        chosen = thinned(batches, MOST_TOKENS)
         self._masks = [np.asarray(feeds["attention_mask"]).astype(bool) for feeds in chosen]
         self._exact: list[_Values] = [dict(feeds) for feeds in chosen]
         self._seen: list[_Values] = [dict(feeds) for feeds in chosen] if sequential else []
@@ -83,12 +84,6 @@ class Streams:
 
     def _rows(self, stream: Sequence[Mapping[str, NDArray[Any]]], name: str) -> list[NDArray[np.float32]]:
         return [token_rows(values[name], mask) for values, mask in zip(stream, self._masks, strict=True)]
-
-
-def _even_share(batches: Batches) -> Batches:
-    tokens = sum(int(np.asarray(feeds["attention_mask"]).size) for feeds in batches)
-    keep = min(len(batches), max(1, len(batches) * MOST_TOKENS // max(tokens, 1)))
-    return [batches[index * len(batches) // keep] for index in range(keep)]
 
 
 def _held(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:

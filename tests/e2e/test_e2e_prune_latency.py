@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,25 @@ def test_a_gpu_is_estimated_and_says_so(onnx_model: Path, texts: Path, out: Path
     assert latency["source"] == "estimated"
     assert "measured_speedup" not in latency
     assert any("estimated from FLOPs and bytes" in each for each in built.progress.warnings)
+
+
+def test_the_table_of_a_profile_is_taken_where_it_fits(
+    onnx_model: Path, texts: Path, out: Path, tmp_path: Path, steady: list[dict[str, Any]]
+) -> None:
+    options = {**FP32, **COMMON, "calibration_data": texts, "prune_speedup": 1.3}
+    found = pruning_of(build(onnx_model, out / "native", **options).path)["latency"]
+    keys = ("runtime", "precision", "shape", "fixed_ms")
+    lines = [f"{key} = {json.dumps(found[key])}" for key in keys]
+    rows = [f"{json.dumps(kind)} = {json.dumps(pairs)}" for kind, pairs in found["modules"].items()]
+    profile = (files("targets") / "profiles" / "x86-64-vnni.toml").read_text(encoding="utf-8")
+    own = tmp_path / "device.toml"
+    own.write_text("\n".join([profile, "[[latency]]", *lines, "[latency.modules]", *rows]))
+    table = pruning_of(build(onnx_model, out / "own", target=str(own), **options).path)["latency"]
+    assert (table["source"], table["modules"]) == ("profile", found["modules"])
+    assert len(steady) == 1
+    own.write_text(own.read_text().replace("[1, 16]", "[4, 16]"))
+    other = pruning_of(build(onnx_model, out / "other", target=str(own), **options).path)["latency"]
+    assert other["source"] == "measured"
 
 
 def test_a_speed_up_out_of_reach_says_what_can_be_had(onnx_model: Path, texts: Path, out: Path) -> None:

@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from calibration.sampler import thinned
 from compiler.frontend.export import TracedModel
 from compiler.ir.execute import Runner
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
 from compiler.prune.directions import Answer, answers_of, draw, moved
-from compiler.prune.gradients import sensitivities, square_root, thinned
+from compiler.prune.gradients import sensitivities, square_root
 from compiler.prune.materialize import materialize
 from compiler.prune.modules import PrunableModule, find_modules
 from compiler.prune.moments import Matrix
+from targets.errors import UnsupportedError
 from targets.runtime.tasks import TASK_OUTPUTS
 from tests.support.models import TASKS
 from tests.support.parity import Feeds, random_feeds
@@ -322,3 +324,25 @@ def test_pad_counts_when_batches_are_thinned() -> None:
     batches: list[Feeds] = [{"attention_mask": np.eye(4, 16, dtype=np.int64)} for _ in range(10)]
     assert len(thinned(batches, 5 * 64)) == 5
     assert thinned(batches, 10 * 64) == batches
+
+
+def test_what_torch_computes_otherwise_is_not_differentiated(
+    traced: Callable[..., TracedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import compiler.ir.torch_graph as operators
+
+    model = passed(traced)
+    wrong = {**operators._OPERATORS, "Gelu": operators._plain(torch.relu)}
+    monkeypatch.setattr(operators, "_OPERATORS", wrong)
+    with pytest.raises(UnsupportedError, match="torch and onnxruntime do not agree"):
+        sensitivities(
+            model, find_modules(model).modules, [random_feeds(2, 8)], answers_of("text-classification")
+        )
+
+
+def test_threads_are_given_back(traced: Callable[..., TracedModel]) -> None:
+    model = passed(traced)
+    before = torch.get_num_threads()
+    modules = find_modules(model).modules
+    sensitivities(model, modules, [random_feeds(2, 8)], answers_of("text-classification"), threads=1)
+    assert torch.get_num_threads() == before

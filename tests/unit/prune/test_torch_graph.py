@@ -65,6 +65,9 @@ ONE_NODE = {
     "Expand": ("3, 2, 7, 6", "Expand(x, wider)"),
     "Cast": ("2, 7, 6", "Cast<to = 7>(x)"),
     "Elu": ("2, 7, 6", "Elu(x)"),
+    "Elu by alpha": ("2, 7, 6", "Elu<alpha = 0.5>(x)"),
+    "LeakyRelu": ("2, 7, 6", "LeakyRelu(x)"),
+    "LeakyRelu by alpha": ("2, 7, 6", "LeakyRelu<alpha = 0.3>(x)"),
     "HardSwish": ("2, 7, 6", "HardSwish(x)"),
     "Softplus": ("2, 7, 6", "Softplus(x)"),
     "Mish": ("2, 7, 6", "Mish(x)"),
@@ -206,3 +209,14 @@ def test_gradients_are_those_of_finite_differences() -> None:
         ahead = graph({**given, start: given[start] + step})[output].sum()
         back = graph({**given, start: given[start] - step})[output].sum()
     assert float(ahead - back) == pytest.approx(2 * float((gradient * step).sum()), rel=2e-2)
+
+
+@pytest.mark.parametrize("call", ["Max(x)", "Min(x, x, x)", "Slice(x, ends, starts, axes, back)", "Clip(x)"])
+def test_a_form_that_is_not_known_is_unsupported(call: str) -> None:
+    constants = {**CONSTANTS, "back": np.array([-1, -1])}
+    words = set(re.findall(r"\w+", call))
+    read = {key: each for key, each in constants.items() if key in words}
+    inputs = [f"int64[2] {key}" for key in read]
+    text = f"one ({', '.join(['float[2, 7, 6] x', *inputs])}) => (float[a, b, c] y0) {{ [it] y0 = {call} }}"
+    with pytest.raises(UnsupportedError, match=r"\(it\) is of a form unknown here"):
+        computed(parse(text, read), {"x": np.ones((2, 7, 6), np.float32)})

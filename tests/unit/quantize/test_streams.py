@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from calibration.sampler import thinned
 from compiler.ir.execute import Runner
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
@@ -131,7 +132,7 @@ def tokens(batches: Any) -> int:
 def test_the_number_of_tokens_is_bounded(lengths: list[int], batch: int) -> None:
     """Batches come as `text_feeds` makes them: longest first."""
     batches = sized(sorted(lengths, reverse=True), batch)
-    kept = module._even_share(batches)
+    kept = thinned(batches, module.MOST_TOKENS)
     largest = max(tokens([each]) for each in batches)
     assert 1 <= len(kept) <= len(batches)
     assert tokens(kept) <= MOST_TOKENS + largest
@@ -144,7 +145,7 @@ def test_the_number_of_tokens_is_bounded(lengths: list[int], batch: int) -> None
 
 def test_the_share_is_even_over_lengths() -> None:
     batches = sized(sorted(range(1, 129), reverse=True), 16)
-    kept = [each["attention_mask"].shape[1] for each in module._even_share(batches)]
+    kept = [each["attention_mask"].shape[1] for each in thinned(batches, module.MOST_TOKENS)]
     assert max(kept) == 128
     assert min(kept) < 20
     assert np.ptp(np.diff(kept)) <= 1
