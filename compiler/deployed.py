@@ -12,22 +12,13 @@ from compiler.lower.artifact import Artifact
 from compiler.passes.fold_constants import FoldConstants
 from compiler.passes.fuse_qkv import FuseQkv
 from compiler.passes.manager import PassManager
-from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.options import PLAIN
 from compiler.quantize.plan import QuantPlan
 from compiler.quantize.quantizer import quantize_dynamic, quantize_static
 from compiler.quantize.statistics import Batches
 from targets.runtime.backends.base import Backend
 from targets.spec import Precision, RuntimeProfile
 
-QUICK: Final = QuantizeOptions(
-    ranges="minmax",
-    smooth=False,
-    shift=False,
-    split=False,
-    rounding="nearest",
-    bias_correction=False,
-    sequential=False,
-)
 _BATCHES: Final = 1
 
 
@@ -47,7 +38,7 @@ def quick_artifact(
     """
     lower = LOWERINGS[profile.name]
     if precision == "int8":
-        found = quantize_static(model, batches[:_BATCHES], profile.scheme, QUICK)
+        found = quantize_static(model, batches[:_BATCHES], profile.scheme, PLAIN)
         return lower(found.model, found.plan, precision)
     copy = clone(model)
     PassManager((FuseQkv(), FoldConstants())).run(copy)

@@ -22,7 +22,7 @@ from compiler.cli.host import require_host
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
 from compiler.progress import Clock
-from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.options import PLAIN, QuantizeOptions
 from compiler.quantize.quantizer import quantize_static
 from compiler.reference import ReferenceBackend
 from compiler.sessions import open_session
@@ -41,15 +41,6 @@ from tools.measure import load, mean_squared_error
 from tools.peer_report import Score
 
 EVERYTHING: Final = QuantizeOptions()
-NOTHING: Final = QuantizeOptions(
-    ranges="minmax",
-    smooth=False,
-    shift=False,
-    split=False,
-    rounding="nearest",
-    bias_correction=False,
-    sequential=False,
-)
 COST_SAMPLES: Final = (300, 3000)
 _PATH: Final = click.Path(path_type=Path)
 
@@ -78,9 +69,9 @@ VARIANTS: Final = (
     Variant("no bias correction", replace(EVERYTHING, bias_correction=False)),
     Variant("layers one by one, not in sequence", replace(EVERYTHING, sequential=False)),
     *(Variant(f"ranges: {method}", replace(EVERYTHING, ranges=method)) for method in METHODS),
-    Variant("nothing", NOTHING),
+    Variant("nothing", PLAIN),
     Variant("half range, everything", EVERYTHING, 64),
-    Variant("half range, nothing", NOTHING, 64),
+    Variant("half range, nothing", PLAIN, 64),
 )
 
 
@@ -240,13 +231,13 @@ def seeds_of(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def command_of(arguments: Sequence[str]) -> str:
+def command_of(arguments: Sequence[str], tool: str = "tools.ablation") -> str:
     """The command as one can repeat it elsewhere: of paths, what they are called."""
     named = []
     for argument in arguments:
         key, equals, value = argument.rpartition("=")
         named.append(f"{key}{equals}{Path(value).name}" if "/" in value else argument)
-    return shlex.join(["python", "-m", "tools.ablation", *named])
+    return shlex.join(["python", "-m", tool, *named])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +38,7 @@ from targets.detect import machine
 from targets.errors import UsageError
 from targets.registry import get_target
 from targets.runtime.backends.base import Backend
-from tools.ablation import seeds_of
+from tools.ablation import command_of, seeds_of
 from tools.bench_report import environment
 from tools.measure import load
 from tools.prune_report import Cell, Found, Timing, page
@@ -92,7 +91,7 @@ def study_command(
         study = Study(model, Clock(progress), **options)
         cells = tuple(study.cells(plan))
         timings = study.timings(plan.budgets)
-    where = environment(machine(), command_of(sys.argv[1:]))
+    where = environment(machine(), command_of(sys.argv[1:], "tools.prune_study"))
     settings = {
         "model": Path(model).name, "texts": study.texts, "metric": study.metric, "seeds": list(plan.seeds),
         "prune_samples": options["prune_samples"], "runtime": options["runtime"],
@@ -231,12 +230,6 @@ def budgets_of(text: str) -> tuple[float, ...]:
     if not 1.0 < found[0] <= found[-1] < 1e6:
         raise UsageError(f"--budgets {text!r}: each must be above 1", "give --budgets 1.25,1.5,2")
     return tuple(found)
-
-
-def command_of(arguments: Sequence[str]) -> str:
-    """The command as one can repeat it elsewhere: of paths, what they are called."""
-    named = [Path(each).name if "/" in each else each for each in arguments]
-    return shlex.join(["python", "-m", "tools.prune_study", *named])
 
 
 if __name__ == "__main__":

@@ -34,3 +34,15 @@ class QuantizeOptions:
     bias_correction: bool = True
     sequential: bool = True
     threads: int = 0
+
+
+PLAIN: Final = QuantizeOptions(
+    ranges="minmax",
+    smooth=False,
+    shift=False,
+    split=False,
+    rounding="nearest",
+    bias_correction=False,
+    sequential=False,
+)
+"""None of the techniques."""
