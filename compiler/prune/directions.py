@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
 from targets.runtime.inference import is_per_token
 from targets.runtime.tasks import TASK_OUTPUTS
+
+MOST_NUMBERS: Final = 1 << 24
+"""Numbers of one output that directions are drawn for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,29 @@ def draw(
     if answer.kind == "numbers":
         noise = torch.randn(output.shape, generator=generator)
         found = noise / output.norm(dim=-1, keepdim=True).clamp_min(1e-12) if output.shape[-1] > 1 else noise
-    else:
+    elif answer.kind == "positions" or not answer.per_token:
         hidden = ~mask if answer.kind == "positions" else None
-        found = _margins(output, hidden, generator)
-    if answer.per_token and answer.kind != "positions":
+        return _margins(output, hidden, generator)
+    else:
+        return _margins_of_tokens(output, mask, generator)
+    if answer.per_token:
         found = found * mask.reshape(*mask.shape, *(1,) * (found.ndim - 2))
     return found
+
+
+def _margins_of_tokens(output: torch.Tensor, mask: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Margins of every token, or of some where a vocabulary makes them too large, for all of them."""
+    tokens = mask.reshape(-1).nonzero()[:, 0]
+    most = max(1, MOST_NUMBERS // output.shape[-1])
+    if len(tokens) > most:
+        chosen = tokens[torch.randperm(len(tokens), generator=generator)[:most]]
+    else:
+        chosen = tokens
+    rows = output.reshape(-1, output.shape[-1])
+    found = torch.zeros_like(rows)
+    scale = (len(tokens) / max(len(chosen), 1)) ** 0.5
+    found[chosen] = scale * _margins(rows[chosen], None, generator)
+    return found.reshape(output.shape)
 
 
 def _margins(output: torch.Tensor, hidden: torch.Tensor | None, generator: torch.Generator) -> torch.Tensor:

@@ -73,6 +73,21 @@ def test_the_other_class_is_drawn_by_its_probability_and_the_sign_is_even() -> N
     assert abs(float(found[:, 0].mean())) < 0.06
 
 
+def test_of_a_large_vocabulary_some_tokens_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    import compiler.prune.directions as module
+
+    answer = Answer("logits", "classes", True)
+    output, mask = torch.randn(4, 6, 50), torch.ones(4, 6, dtype=torch.bool)
+    mask[1:, 4:] = False
+    whole = draw(answer, output, mask, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(module, "MOST_NUMBERS", 4 * 50)
+    some = draw(answer, output, mask, torch.Generator().manual_seed(0))
+    rows = (some != 0).any(dim=-1)
+    assert rows.sum() == 4
+    assert not rows[~mask].any()
+    assert float((some**2).sum()) == pytest.approx(float((whole**2).sum()))
+
+
 def test_the_margin_does_not_vanish_where_the_model_is_sure() -> None:
     output = torch.tensor([[300.0, -300.0, -900.0]]).expand(8, 3)
     found = draw(CLASSES, output, mask_of([1] * 8, 1), seeded())
