@@ -88,10 +88,8 @@ def _margins_of_tokens(output: torch.Tensor, mask: torch.Tensor, generator: torc
     """Margins of every token, or of some where a vocabulary makes them too large, for all of them."""
     tokens = mask.reshape(-1).nonzero()[:, 0]
     most = max(1, MOST_NUMBERS // output.shape[-1])
-    if len(tokens) > most:
-        chosen = tokens[torch.randperm(len(tokens), generator=generator)[:most]]
-    else:
-        chosen = tokens
+    order = torch.randperm(len(tokens), generator=generator)[:most]
+    chosen = tokens if len(tokens) <= most else tokens[order]
     rows = output.reshape(-1, output.shape[-1])
     found = torch.zeros_like(rows)
     scale = (len(tokens) / max(len(chosen), 1)) ** 0.5
