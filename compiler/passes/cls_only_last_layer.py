@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from compiler.ir.blocks import AttentionBlock
 from compiler.ir.edit import add_initializer, constant, make_node, only_consumer, op, sweep
-from compiler.ir.encoder import AttentionBlock, EncoderGraph, EncoderLayer
+from compiler.ir.encoder import EncoderGraph, EncoderLayer
 from compiler.ir.linear import Linear
 from compiler.ir.mask import mask_source
 from compiler.passes.base import Declined, Pass, PassResult

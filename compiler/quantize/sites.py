@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compiler.ir.blocks import AttentionBlock
 from compiler.ir.edit import only_consumer
-from compiler.ir.encoder import AttentionBlock, EncoderGraph
+from compiler.ir.encoder import EncoderGraph
 from compiler.ir.linear import Linear, linear_making, linears_of
 from compiler.quantize.plan import HEAD
 

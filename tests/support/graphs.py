@@ -10,7 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from compiler.ir.encoder import AttentionBlock, EncoderGraph, FfnBlock
+from compiler.ir.blocks import AttentionBlock, FfnBlock
+from compiler.ir.encoder import EncoderGraph
 from compiler.ir.execute import Runner, clone
 from compiler.ir.printer import to_text
 from compiler.ir.verify import verify
