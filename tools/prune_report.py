@@ -12,6 +12,7 @@ from compiler.latency import Ratio
 from compiler.validate import Validation
 from tools.bench_report import table
 
+OVERLAP: Final = "overlap_at_10"
 _PLAIN: Final = ("method", "seed", "budget", "flops_kept", "seconds")
 
 
@@ -91,9 +92,16 @@ class Found:
     def tables(self) -> str:
         """Accuracy, agreement and time, in Markdown."""
         parts = [
-            accuracy_table(self.cells), fidelity_table(self.cells), timing_table(self.timings),
+            accuracy_table(self.cells),
+            fidelity_table(self.cells),
+            *(
+                [overlap_table(self.cells)]
+                if OVERLAP in self.cells[0].fp32.metrics.get("compiled", {})
+                else []
+            ),
+            *([timing_table(self.timings)] if self.timings else []),
             kept_table(self.cells),
-        ]  # fmt: skip
+        ]
         return "\n\n".join(parts)
 
 
@@ -106,6 +114,13 @@ def fidelity_table(cells: Sequence[Cell]) -> str:
     """Agreement with the dense FP32 model, likewise."""
     return _table(
         cells, lambda each: None if each.agreement is None else 100 * each.agreement, min, "agreement, %"
+    )
+
+
+def overlap_table(cells: Sequence[Cell]) -> str:
+    """Share of the ten nearest neighbours that are the dense model's, likewise; of embeddings."""
+    return _table(
+        cells, lambda each: 100 * each.metrics["compiled"][OVERLAP], min, "of the 10 nearest neighbours, %"
     )
 
 

@@ -72,7 +72,9 @@ METHODS: Final[Mapping[str, PruneOptions]] = {
 @click.option("--only", is_flag=True, help=f"{METHOD} alone, none of the simpler ways.")
 @click.option("--runtime", type=click.Choice(sorted(LOWERINGS)), default="onnxruntime", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Of every run.")
-@click.option("--turns", type=click.IntRange(min=5), default=40, show_default=True, help="Of the timing.")
+@click.option(
+    "--turns", type=click.IntRange(min=0), default=40, show_default=True, help="Of the timing; 0 for none."
+)
 @click.option("--json", "json_file", type=_PATH, metavar="FILE", help="Write everything measured here.")
 @click.option("--docs", type=_PATH, metavar="FILE", help="Write the page of the documentation here.")
 def study_command(
@@ -169,6 +171,8 @@ class Study:
 
     def timings(self, budgets: Sequence[float]) -> tuple[Timing, ...]:
         """The first seed's INT8 artifacts against the dense one, in turns."""
+        if not self._turns:
+            return ()
         artifacts = {str(each): self._artifacts[each] for each in (1.0, *budgets)}
         backends = {name: open_artifact(each, threads=self._threads) for name, each in artifacts.items()}
         found = []
