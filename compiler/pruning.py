@@ -22,7 +22,7 @@ from compiler.passes.manager import PassManager, PassRecord
 from compiler.progress import Clock
 from compiler.prune.cost import Flops
 from compiler.prune.directions import Answer
-from compiler.prune.latency import Latency, estimate, kind_of, measure, steps
+from compiler.prune.latency import SHARES, TURNS, Latency, estimate, kind_of, measure, steps
 from compiler.prune.options import PruneOptions
 from compiler.prune.prune import Pruned, Pruner
 from compiler.texts import TextFeeds
@@ -194,6 +194,8 @@ class Pruning:
         return cache_key(
             {
                 "kind": "module latency",
+                "turns": TURNS,
+                "levels": list(SHARES),
                 "cpu": here.cpu_model,
                 "cores": here.cores,
                 "threads": self._options.threads,
