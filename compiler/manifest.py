@@ -63,7 +63,7 @@ def make_manifest(
         data: names and hashes of the calibration and evaluation data.
         validation: the record of the accuracy gate.
     """
-    tested = _tested_version(artifact)
+    tested, profile = _tested_version(artifact), target.runtime(artifact.runtime)
     runtime = RuntimeSpec(
         backend=artifact.runtime,
         minimum_version=artifact.minimum_version,
@@ -71,6 +71,8 @@ def make_manifest(
         model=artifact.main,
         precision=artifact.precision,
         options=dict(artifact.options),
+        device=profile.device,
+        lengths=tuple(each for each in profile.lengths if each <= checkpoint.tokenizer.spec.max_length),
     )
     return Manifest(
         name=name,

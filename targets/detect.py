@@ -26,6 +26,7 @@ class Machine:
         cpu_features: Linux CPU flags that every core has; empty where they cannot be read.
         cores: cores that this process may use.
         memory_mb: memory that this process may use, in MiB; 0 where it cannot be read.
+        board: what the firmware calls the board, as in "Raspberry Pi 5 Model B Rev 1.0"; empty on most.
     """
 
     arch: str
@@ -34,6 +35,7 @@ class Machine:
     cpu_features: frozenset[str]
     cores: int
     memory_mb: int
+    board: str = ""
 
     def missing_features(self, required: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
         """The groups of `required`, all of (any of), of which this machine has no feature."""
@@ -64,6 +66,7 @@ def machine(root: Path = Path("/")) -> Machine:
         cpu_features=features,
         cores=_cores(),
         memory_mb=_memory_mb(root),
+        board=_text(root / "proc/device-tree/model").rstrip("\0\n"),
     )
 
 

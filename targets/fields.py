@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -117,6 +118,16 @@ class Fields:
         if not low <= value <= high:
             raise self._fail(f"{self.place(key)} must be between {low} and {high}")
         return value
+
+    def ascending(self, key: str, low: int, high: int, limit: int) -> tuple[int, ...]:
+        """A list of at most `limit` integers in [low, high], each above the one before it."""
+        values = self.items(key)
+        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+        if not whole or len(values) > limit or any(a >= b for a, b in itertools.pairwise(values)):
+            raise self._fail(f"{self.place(key)} must be at most {limit} integers, ascending")
+        if values and not low <= values[0] <= values[-1] <= high:
+            raise self._fail(f"{self.place(key)} must be between {low} and {high}")
+        return tuple(values)
 
     def integer_or_null(self, key: str, low: int = 0, high: int = MAX_INTEGER) -> int | None:
         """An integer in [low, high], or null."""

@@ -50,7 +50,7 @@ def get_target(name: str | Path) -> TargetSpec:
 
 
 def detect_native(this: Machine | None = None) -> TargetSpec:
-    """The profile that asks the most of the CPU among those that a machine satisfies.
+    """The profile of this machine's board, or else the one that asks the most of the CPU and is satisfied.
 
     Args:
         this: the machine; None is the one that runs.
@@ -60,9 +60,11 @@ def detect_native(this: Machine | None = None) -> TargetSpec:
     """
     this = this or machine()
     targets = list_targets()
-    fitting = [target for target in targets if this.fits(target)]
-    if fitting:
-        return max(fitting, key=lambda target: len(target.cpu_features))
+    fitting = [target for target in targets if this.fits(target) and not target.devices]
+    own = [target for target in fitting if this.board and this.board.startswith(target.boards)]
+    general = [target for target in fitting if not target.boards]
+    if own or general:
+        return max(own or general, key=lambda target: len(target.cpu_features))
     named = {flag for target in targets for group in target.cpu_features for flag in group}
     found = ", ".join(sorted(this.cpu_features & named)) or "none"
     raise IncompatibleError(

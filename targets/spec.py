@@ -26,6 +26,7 @@ Precision: TypeAlias = Literal["int8", "int8-dynamic", "int8-weights", "fp8", "b
 Arch: TypeAlias = Literal["x86_64", "aarch64", "any"]
 Os: TypeAlias = Literal["linux"]
 Evidence: TypeAlias = Literal["measured", "emulated", "simulated"]
+Device: TypeAlias = Literal["CPU", "GPU", "NPU"]
 
 TASKS: Final[tuple[Task, ...]] = (
     "text-classification",
@@ -48,11 +49,15 @@ PRECISIONS: Final[tuple[Precision, ...]] = (
 ARCHES: Final[tuple[Arch, ...]] = ("x86_64", "aarch64", "any")
 SYSTEMS: Final[tuple[Os, ...]] = ("linux",)
 EVIDENCE: Final[tuple[Evidence, ...]] = ("measured", "emulated", "simulated")
+DEVICES: Final[tuple[Device, ...]] = ("CPU", "GPU", "NPU")
+DOT_PRODUCTS: Final = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "avx_vnni_int8"})
+"""x86 CPU features whose products of 8-bit integers add up in 32 bits."""
 
 ID_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FEATURE_PATTERN: Final = re.compile(r"[a-z0-9_]{1,32}")
 COMPUTE_PATTERN: Final = re.compile(r"[0-9]{1,2}\.[0-9]")
 OPTION_PATTERN: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+BOARD_PATTERN: Final = re.compile(r"[A-Za-z0-9 ._-]{1,64}")
 
 _MAX_PROFILE_BYTES: Final = 64 * 1024
 _ACTIVATIONS: Final[tuple[Literal["u8", "s8"], ...]] = ("u8", "s8")
@@ -63,6 +68,7 @@ _FORMS: Final[tuple[Literal["int8", "int8-weights", "fp8"], ...]] = ("int8", "in
 _RESIDUALS: Final[tuple[Literal["float", "s8"], ...]] = ("float", "s8")
 MAX_BATCH: Final = 1024
 MAX_LENGTH: Final = 1 << 20
+MAX_LENGTHS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +123,24 @@ class ShapeRange:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeProfile:
-    """One runtime on one target: its quantization scheme and session options."""
+    """One runtime on one target.
+
+    Attributes:
+        name: of the runtime.
+        scheme: of quantization.
+        options: of its sessions.
+        device: of OpenVINO, on which the model is compiled.
+        lengths: in tokens, ascending; where there are any, the device runs these shapes alone, one text at a
+            time, and texts are padded to them.
+        why: reasons for the scheme and the options, one line each.
+    """
 
     name: Runtime
     scheme: QuantScheme
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    device: Device = "CPU"
+    lengths: tuple[int, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +160,10 @@ class TargetSpec:
         compute_capabilities: of the GPUs that it is for, as in "8.6"; empty for CPUs, and where any will do.
         shapes: that engines are built for; None for CPUs.
         latency: what an encoder's modules cost, where somebody measured it on the device.
+        boards: what the names of its boards begin with (/proc/device-tree/model); `native` is a target with
+            boards on those alone.
+        emulation: the CPU that stands for it in QEMU, as `bertc emulator list` names it; None where none can.
+        why: reasons for what it asks of the machine, one line each.
     """
 
     id: str
@@ -155,11 +178,26 @@ class TargetSpec:
     compute_capabilities: tuple[str, ...] = ()
     shapes: ShapeRange | None = None
     latency: tuple[ModuleTimes, ...] = field(default=(), hash=False)
+    boards: tuple[str, ...] = ()
+    emulation: str | None = None
+    why: tuple[str, ...] = ()
 
     @property
     def gpu(self) -> bool:
-        """Whether it runs on a GPU."""
+        """Whether TensorRT runs it on a GPU."""
         return self.shapes is not None
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices of OpenVINO beside the CPU that its runtimes need."""
+        return tuple(dict.fromkeys(each.device for each in self.runtimes if each.device != "CPU"))
+
+    @property
+    def saturates(self) -> bool:
+        """Whether its CPUs may add pairs of U8 x S8 products in 16 bits (vpmaddubsw), which saturate."""
+        return self.arch == "x86_64" and not any(
+            DOT_PRODUCTS.issuperset(group) for group in self.cpu_features
+        )
 
     def runtime(self, name: str) -> RuntimeProfile:
         """The profile of one of the target's runtimes.
@@ -232,6 +270,9 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
             if fields.has("latency")
             else ()
         ),
+        boards=fields.texts("boards", BOARD_PATTERN) if fields.has("boards") else (),
+        emulation=fields.text("emulation", ID_PATTERN) if fields.has("emulation") else None,
+        why=fields.texts("why") if fields.has("why") else (),
     )
     fields.close()
     names = [profile.name for profile in spec.runtimes]
@@ -240,6 +281,9 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
     if len(set(names)) != len(names):
         raise fail("runtimes names one runtime twice")
     _check_gpu(spec, fail)
+    for profile in spec.runtimes:
+        if profile.name != "openvino" and (profile.device != "CPU" or profile.lengths):
+            raise fail(f"device and lengths are for openvino, not for {profile.name}")
     return spec
 
 
@@ -258,10 +302,18 @@ def _runtime(fields: Fields) -> RuntimeProfile:
             residual=scheme.choice("residual", _RESIDUALS) if scheme.has("residual") else "float",
         ),
         options=fields.text_map("options", OPTION_PATTERN) if fields.has("options") else {},
+        device=fields.choice("device", DEVICES) if fields.has("device") else "CPU",
+        lengths=read_lengths(fields) if fields.has("lengths") else (),
+        why=fields.texts("why") if fields.has("why") else (),
     )
     scheme.close()
     fields.close()
     return profile
+
+
+def read_lengths(fields: Fields) -> tuple[int, ...]:
+    """The key `lengths`: numbers of tokens."""
+    return fields.ascending("lengths", 1, MAX_LENGTH, MAX_LENGTHS)
 
 
 def read_shapes(fields: Fields, fail: Callable[[str], BertcError]) -> ShapeRange:

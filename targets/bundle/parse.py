@@ -31,6 +31,7 @@ from targets.bundle.schema import (
     TaskConfig,
     TensorSpec,
     TokenizerSpec,
+    has_device,
     has_engine,
     has_placement,
     model_files,
@@ -41,6 +42,7 @@ from targets.errors import IntegrityError
 from targets.fields import Fields
 from targets.spec import (
     COMPUTE_PATTERN,
+    DEVICES,
     FEATURE_PATTERN,
     GPU_RUNTIMES,
     ID_PATTERN,
@@ -48,6 +50,7 @@ from targets.spec import (
     PRECISIONS,
     RUNTIMES,
     TASKS,
+    read_lengths,
     read_shapes,
 )
 
@@ -97,7 +100,7 @@ def parse_manifest(data: bytes) -> Manifest:
         task=fields.choice("task", TASKS),
         task_config=_task_config(fields.table("task_config")),
         target=_target(fields.table("target"), version),
-        runtime=_runtime(fields.table("runtime")),
+        runtime=_runtime(fields.table("runtime"), version),
         inputs=tuple(_tensor(table) for table in fields.tables("inputs")),
         outputs=tuple(_tensor(table) for table in fields.tables("outputs")),
         tokenizer=_tokenizer(fields.table("tokenizer")),
@@ -165,7 +168,8 @@ def _target(fields: Fields, version: str) -> TargetRecord:
     return target
 
 
-def _runtime(fields: Fields) -> RuntimeSpec:
+def _runtime(fields: Fields, version: str) -> RuntimeSpec:
+    on_device = has_device(version)
     runtime = RuntimeSpec(
         backend=fields.choice("backend", RUNTIMES),
         minimum_version=fields.text("minimum_version", _RELEASE),
@@ -173,8 +177,12 @@ def _runtime(fields: Fields) -> RuntimeSpec:
         model=fields.text("model"),
         precision=fields.choice("precision", PRECISIONS),
         options=fields.text_map("options", OPTION_PATTERN),
+        device=fields.choice("device", DEVICES) if on_device else "CPU",
+        lengths=read_lengths(fields) if on_device else (),
     )
     fields.close()
+    if runtime.backend != "openvino" and (runtime.device != "CPU" or runtime.lengths):
+        raise _fail("runtime.device and runtime.lengths are OpenVINO's")
     return runtime
 
 

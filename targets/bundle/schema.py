@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
 from targets.bundle.strict_json import canonical_json
-from targets.spec import Precision, Runtime, ShapeRange, TargetSpec, Task
+from targets.spec import Device, Precision, Runtime, ShapeRange, TargetSpec, Task
 
 FORMAT: Final = "bertc-bundle"
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 FIRST_WITH_PLACEMENT: Final = (1, 1)
 FIRST_WITH_ENGINE: Final = (1, 2)
+FIRST_WITH_DEVICE: Final = (1, 3)
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 64
 MAX_FILE_BYTES: Final = 4 * 1024**3
@@ -101,7 +102,10 @@ class TargetRecord:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
-    """The backend that runs `model`, a path in the bundle, and the versions it is known to run in."""
+    """The backend that runs `model`, a path in the bundle, and the versions it is known to run in.
+
+    `device` is OpenVINO's; where there are `lengths`, in tokens, it runs texts one by one and padded to them.
+    """
 
     backend: Runtime
     minimum_version: str
@@ -109,6 +113,8 @@ class RuntimeSpec:
     model: str
     precision: Precision
     options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    device: Device = "CPU"
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,8 @@ class Manifest:
         if not has_engine(self.schema_version):
             del document["engine"]
             del document["target"]["compute_capabilities"]
+        if not has_device(self.schema_version):
+            del document["runtime"]["device"], document["runtime"]["lengths"]
         tokenizer = document["tokenizer"]
         tokenizer["class"] = tokenizer.pop("tokenizer_class")
         return canonical_json(document, indent=2)
@@ -246,6 +254,11 @@ def has_placement(schema_version: str) -> bool:
 def has_engine(schema_version: str) -> bool:
     """Whether manifests of a version have the keys `engine` and `target.compute_capabilities`."""
     return _numbers(schema_version) >= FIRST_WITH_ENGINE
+
+
+def has_device(schema_version: str) -> bool:
+    """Whether manifests of a version have the keys `runtime.device` and `runtime.lengths`."""
+    return _numbers(schema_version) >= FIRST_WITH_DEVICE
 
 
 def _numbers(schema_version: str) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from tests.support.bundles import Edit, entry_of, listed_manifest
 GOLDEN_1_0 = Path(__file__).parent / "golden_manifest_1_0.json"
 GOLDEN_1_1 = Path(__file__).parent / "golden_manifest_1_1.json"
 GOLDEN_1_2 = Path(__file__).parent / "golden_manifest_1_2.json"
+GOLDEN_1_3 = Path(__file__).parent / "golden_manifest_1_3.json"
 
 
 def document() -> dict[str, Any]:
@@ -61,14 +62,15 @@ def test_round_trip_is_the_identity_on_manifest_and_bytes() -> None:
     assert parse_manifest(data).to_json() == data
 
 
-def test_the_bytes_of_schema_1_2_are_frozen() -> None:
-    assert listed_manifest().to_json() == GOLDEN_1_2.read_bytes()
-    assert parse_manifest(GOLDEN_1_2.read_bytes()) == listed_manifest()
+def test_the_bytes_of_schema_1_3_are_frozen() -> None:
+    assert listed_manifest().to_json() == GOLDEN_1_3.read_bytes()
+    assert parse_manifest(GOLDEN_1_3.read_bytes()) == listed_manifest()
 
 
 OLDER: dict[str, tuple[Path, dict[str, Any]]] = {
     "1.0": (GOLDEN_1_0, {"placement": None}),
     "1.1": (GOLDEN_1_1, {}),
+    "1.2": (GOLDEN_1_2, {}),
 }
 
 
@@ -128,12 +130,13 @@ def test_a_number_that_is_not_finite_cannot_be_written() -> None:
 def test_target_record_keeps_what_the_device_check_needs() -> None:
     spec = get_target("x86-64-vnni")
     assert TargetRecord.of(spec) == TargetRecord(
-        spec.id, "x86_64", "linux", (("avx512_vnni", "avx_vnni"),), spec.memory_mb
+        spec.id, "x86_64", "linux", (("avx2",), ("avx512_vnni", "avx_vnni")), spec.memory_mb
     )
 
 
 def in_1_0(value: dict[str, Any]) -> None:
     del value["engine"], value["target"]["compute_capabilities"]
+    del value["runtime"]["device"], value["runtime"]["lengths"]
     value.update(schema_version="1.0")
 
 
@@ -176,6 +179,8 @@ STRUCTURAL: dict[str, tuple[Edit, str]] = {
         lambda d: d["runtime"].update(options={f"k{i}": "v" for i in range(33)}),
         "more than 32",
     ),
+    "unknown device": (lambda d: d["runtime"].update(device="TPU"), "runtime.device must be one of"),
+    "length zero": (lambda d: d["runtime"].update(lengths=[0]), "runtime.lengths must be between"),
     "model elsewhere": (lambda d: d["runtime"].update(model="../model.onnx"), "runtime.model"),
     "model suffix": (lambda d: d["runtime"].update(model="model/model.so"), "runtime.model"),
     "precision": (lambda d: d["runtime"].update(precision="int4"), "runtime.precision must be one of"),
@@ -250,11 +255,12 @@ def test_parser_and_published_schema_reject_the_same(
 
 def test_published_schema_accepts_what_the_parser_accepts(validator: Draft202012Validator) -> None:
     validator.validate(document())
-    since = [key for rule in validator.schema["allOf"] for key in rule["else"]["required"]]
+    since = [key for rule in validator.schema["allOf"] for key in rule["else"].get("required", ())]
     assert sorted([*validator.schema["required"], *since]) == sorted(document())
-    for key in ("task_config", "runtime", "tokenizer", "placement"):
+    for key in ("task_config", "tokenizer", "placement"):
         assert validator.schema["$defs"][key]["required"] == sorted(document()[key])
-    assert sorted(validator.schema["$defs"]["target"]["properties"]) == sorted(document()["target"])
+    for key in ("target", "runtime"):
+        assert sorted(validator.schema["$defs"][key]["properties"]) == sorted(document()[key])
     assert validator.schema["$defs"]["engine"]["required"] == sorted(engine())
 
 

@@ -29,7 +29,7 @@ def parsed(text: str) -> TargetSpec:
 def test_the_vnni_profile_is_what_the_design_says() -> None:
     target = get_target("x86-64-vnni")
     assert (target.arch, target.os, target.evidence) == ("x86_64", "linux", "measured")
-    assert target.cpu_features == (("avx512_vnni", "avx_vnni"),)
+    assert target.cpu_features == (("avx2",), ("avx512_vnni", "avx_vnni"))
     assert target.runtime("onnxruntime").scheme == QuantScheme("u8", True, 127, "float", "float")
     assert target.runtime("openvino").scheme == QuantScheme("u8", True, 127, "s8", "float")
 
@@ -72,12 +72,34 @@ EDITS = {
     "unknown runtime": ('name = "openvino"', 'name = "tvm"', "runtimes[0].name must be one of"),
     "runtime twice": ('name = "openvino"', 'name = "onnxruntime"', "names one runtime twice"),
     "flat features": (
-        '[["avx512_vnni", "avx_vnni"]]',
+        '[["avx2"], ["avx512_vnni", "avx_vnni"]]',
         '["avx2"]',
         "cpu_features[0] must be a non-empty list",
     ),
-    "empty group": ('[["avx512_vnni", "avx_vnni"]]', "[[]]", "cpu_features[0] must be a non-empty list"),
-    "feature number": ('[["avx512_vnni", "avx_vnni"]]', "[[1]]", "cpu_features[0][0] must be a string"),
+    "empty group": (
+        '[["avx2"], ["avx512_vnni", "avx_vnni"]]',
+        "[[]]",
+        "cpu_features[0] must be a non-empty list",
+    ),
+    "feature number": (
+        '[["avx2"], ["avx512_vnni", "avx_vnni"]]',
+        "[[1]]",
+        "cpu_features[0][0] must be a string",
+    ),
+    "board not a list": ("threads = 0", 'threads = 0\nboards = "Pi"', "boards must be a list, not a string"),
+    "unknown device": ('name = "openvino"', 'name = "openvino"\ndevice = "TPU"', "device must be one of CPU"),
+    "lengths descend": (
+        'name = "openvino"',
+        'name = "openvino"\nlengths = [64, 32]',
+        "runtimes[0].lengths must be at most 32 integers, ascending",
+    ),
+    "length zero": ('name = "openvino"', 'name = "openvino"\nlengths = [0]', "lengths must be between 1 and"),
+    "device of another": (
+        'name = "onnxruntime"',
+        'name = "onnxruntime"\ndevice = "GPU"',
+        "device and lengths are for openvino, not for onnxruntime",
+    ),
+    "reason a text": ("threads = 0", 'threads = 0\nwhy = "x"', "why must be a list, not a string"),
     "id upper case": ('id = "x86-64-vnni"', 'id = "X86"', "id must match"),
     "id a path": ('id = "x86-64-vnni"', 'id = "../x"', "id must match"),
     "not TOML": ('id = "x86-64-vnni"', "id = ", "not TOML"),
@@ -132,9 +154,32 @@ def test_a_gpu_profile_that_breaks_a_rule_names_the_key(old: str, new: str, mess
 
 
 def test_a_gpu_is_never_native() -> None:
-    old = Machine("x86_64", "linux", "Test CPU", frozenset({"avx2"}), 2, 4096)
+    old = Machine("x86_64", "linux", "Test CPU", frozenset({"sse4_2"}), 2, 4096)
     with pytest.raises(IncompatibleError):
         detect_native(old)
+
+
+def other(*features: str, arch: str = "aarch64", board: str = "") -> Machine:
+    return Machine(arch, "linux", "Test CPU", frozenset(features), 4, 4096, board)
+
+
+NATIVE = {
+    "a CPU without VNNI": (other("avx2", arch="x86_64"), "x86-64-avx2"),
+    "an ARM server": (other("asimd", "asimddp"), "arm64-generic"),
+    "a Raspberry Pi 5": (other("asimd", "asimddp", board="Raspberry Pi 5 Model B Rev 1.0"), "raspberry-pi-5"),
+    "a Raspberry Pi 4": (other("asimd", board="Raspberry Pi 4 Model B Rev 1.4"), "raspberry-pi-4"),
+    "a board that no target names": (other("asimd", board="Radxa ROCK 5B"), "arm64-generic"),
+}
+
+
+@pytest.mark.parametrize(("machine", "name"), NATIVE.values(), ids=NATIVE)
+def test_native_is_the_board_or_the_most_that_the_cpu_has(machine: Machine, name: str) -> None:
+    assert detect_native(machine).id == name
+
+
+def test_only_x86_without_integer_dot_products_saturates() -> None:
+    saturating = {each.id for each in list_targets() if each.saturates and not each.gpu}
+    assert saturating == {"x86-64-avx2"}
 
 
 def test_shapes_within_a_models_length() -> None:
