@@ -8,6 +8,7 @@ from dataclasses import replace
 from compiler.auto_precision import AutoPrecision
 from compiler.auto_prune import GRID, tried, walk_down
 from compiler.build import LOWERINGS, Candidate, build, open_artifact
+from compiler.evidence import evidence_of
 from compiler.lower.artifact import Artifact
 from compiler.options import CompileOptions
 from compiler.progress import Clock
@@ -15,6 +16,7 @@ from compiler.pruning import Pruning
 from compiler.quantize.mixed import Gate
 from compiler.source import Source
 from compiler.validate import Validation
+from targets.detect import machine
 from targets.errors import InternalError
 from targets.runtime.backends.base import Backend
 from targets.spec import TargetSpec
@@ -32,6 +34,7 @@ class Attempts:
 
     def __init__(self, options: CompileOptions, clock: Clock) -> None:
         """Builds nothing yet."""
+        self._machine = machine()
         self._options = options
         self._clock = clock
         self._shared: AutoPrecision | None = None
@@ -75,12 +78,22 @@ class Attempts:
     def _build(self, source: Source, spec: TargetSpec) -> list[Candidate]:
         auto = self._judge(source) if self._options.precision == "auto" else None
         limit = source.encoder.max_length
-        return build(source.graph, spec, self._options, source.texts, self._clock, source.known, limit, auto)
+        here = spec.gpu or evidence_of(spec, self._machine) == "measured"
+        if auto is not None and not here:
+            self._clock.progress.warn(
+                f"--precision auto weighs by times of this machine, which is no {spec.id}: "
+                "another choice may be faster there"
+            )
+        return build(
+            source.graph, spec, self._options, source.texts, self._clock, source.known, limit, auto, here=here
+        )
 
     def with_speedup(self, source: Source, spec: TargetSpec, best: Candidate) -> Source:
         """With the measured speed-up in the record of the pruning, where the budget was one of time."""
         pruned, pruning = source.pruned, source.pruning
-        if pruned is None or pruning is None or not pruned.latency or spec.gpu:
+        if pruned is None or pruning is None or not pruned.latency:
+            return source
+        if evidence_of(spec, self._machine) != "measured":
             return source
         profile = spec.runtime(best.artifact.runtime)
         backend = open_artifact(best.artifact, threads=self._options.threads)

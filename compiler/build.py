@@ -118,6 +118,8 @@ def build(
     known: Known,
     max_length: int,
     auto: AutoPrecision | None = None,
+    *,
+    here: bool = True,
 ) -> list[Candidate]:
     """Every artifact for a target, the fastest first.
 
@@ -130,6 +132,8 @@ def build(
         known: quantized graphs, shared between targets and added to here.
         max_length: tokens that the model reads; nothing longer is timed.
         auto: chooses what stays in float; None where the precision says so.
+        here: whether this machine is the target, so that its runtimes can be timed; elsewhere the first in
+            the target's order that takes the model is the only one.
 
     Raises:
         AccuracyGateError: `auto` cannot hold its gate on any runtime.
@@ -139,7 +143,9 @@ def build(
     profiles = choose_runtimes(target, options)
     candidates: list[Candidate] = []
     refused: list[UnsupportedError | AccuracyGateError] = []
-    for profile in _richest_first(profiles):
+    for profile in _richest_first(profiles) if here else profiles:
+        if candidates and not here:
+            break
         try:
             precision = precision_for(profile, options)
             quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import onnx_ir as ir
 
@@ -16,33 +15,35 @@ from compiler.build import (
     Candidate,
     choose_runtimes,
     open_artifact,
-    open_variants,
     precision_for,
 )
-from compiler.contents import bundle_files, golden_outputs
+from compiler.emulate.cpus import emulated_cpu
+from compiler.emulate.samples import Samples
+from compiler.emulate.userland import require_userland
+from compiler.emulate.validation import Sample
+from compiler.evidence import evidence_of
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
 from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
+from compiler.integer_answers import IntegerAnswers, is_integer
 from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
-from compiler.lower.artifact import Artifact
-from compiler.lower.tensorrt.engine import with_engine
 from compiler.lower.tensorrt.lowering import check_precision
-from compiler.manifest import make_manifest
-from compiler.opened import open_data
+from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
-from compiler.package import check_output, write_bundle
+from compiler.package import check_output
+from compiler.packing import Packer
 from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
-from compiler.progress import Clock, Progress, Silent
+from compiler.progress import Clock, Progress, Silent, by_totals
 from compiler.prune.directions import answers_of
 from compiler.pruning import Pruning
 from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
-from compiler.report.debug import check_debug, debug_folder
-from compiler.report.files import report_files
+from compiler.report.debug import check_debug
+from compiler.report.files import INTEGER, REFERENCE, SAMPLE, Kept
 from compiler.report.text import describe
-from compiler.result import BundleResult, CompileResult
+from compiler.result import CompileResult
 from compiler.scratch import named_when_full
 from compiler.source import Reference, Source
 from compiler.texts import (
@@ -55,7 +56,7 @@ from compiler.texts import (
 )
 from compiler.validate import Evaluator, Predictions, Validation, not_measured
 from targets.detect import machine
-from targets.errors import AccuracyGateError, IncompatibleError, UsageError
+from targets.errors import AccuracyGateError, UsageError
 from targets.registry import get_target
 from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
@@ -86,7 +87,7 @@ def compile_model(
         UsageError: options, data or output that cannot be used (exit code 2).
         UnsupportedError: a model, task or precision that is not compiled (3).
         AccuracyGateError: an artifact that lost too much; nothing is left at its output (4).
-        IncompatibleError: a target that this machine cannot run, and so cannot validate (6).
+        IncompatibleError: an emulated device that cannot run the bundle (6).
         MissingBackendError: a runtime that is not installed (7).
     """
     targets = (target,) if isinstance(target, str) else tuple(target)
@@ -105,7 +106,10 @@ class _Compile:
         self._options = options
         self._clock = clock
         self._attempts = Attempts(options, clock)
-        self._data: dict[str, Any] = {}
+        self._opened = Opened()
+        self._evidence: dict[str, Evidence] = {}
+        self._emulated = False
+        self._integers = IntegerAnswers(clock)
 
     def run(self) -> CompileResult:
         specs = self._targets()
@@ -116,6 +120,8 @@ class _Compile:
             if self._options.keep_debug:
                 check_debug(path, force=self._options.force)
         source = self._source(checkpoint)
+        packer = Packer(self._options, self._clock, self._opened.record)
+        samples = Samples(self._options, self._clock, self._integers)
         done, failed = [], []
         for spec, path in zip(specs, paths, strict=True):
             variant, candidates, best, validation = self._first_to_pass(source, spec)
@@ -123,7 +129,14 @@ class _Compile:
                 failed.append((spec, validation))
                 continue
             variant = self._attempts.with_speedup(variant, spec, best)
-            done.append(self._package(path, spec, variant, candidates, best, validation))
+            draft = packer.draft(path, spec, variant, candidates, best)
+            sample = samples.of(variant, best, spec)
+            if self._options.validate_emulated and sample is not None:
+                validation = samples.emulated(packer, draft, sample, validation)
+                if validation.status == "failed":
+                    failed.append((spec, validation))
+                    continue
+            done.append(packer.write(draft, validation, _kept(source, sample)))
         if failed:
             raise _gate_error(failed)
         return CompileResult(tuple(done))
@@ -134,7 +147,7 @@ class _Compile:
         """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
         failures = []
         for variant, candidates in self._attempts.of(source, spec):
-            best, validation = self._validate(candidates, variant, spec.evidence)
+            best, validation = self._validate(candidates, variant, spec)
             if validation.status != "failed":
                 return variant, candidates, best, validation
             failures.append((variant, candidates, best, validation))
@@ -148,11 +161,10 @@ class _Compile:
                 check_precision(precision_for(profile, self._options), spec, profile)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
-            if not spec.gpu and not here.fits(spec):
-                raise IncompatibleError(
-                    f"target {spec.id} cannot be validated on this machine ({here.cpu_model})",
-                    "compile on a machine of that kind, or pass --target native",
-                )
+            if self._options.validate_emulated:
+                require_userland(emulated_cpu(spec).userland)
+            self._evidence[spec.id] = evidence_of(spec, here)
+        self._emulated = any(spec.emulation is not None for spec in specs)
         return specs
 
     def _load(self) -> Checkpoint:
@@ -169,8 +181,7 @@ class _Compile:
         return self._output / f"{self._options.name or checkpoint.name}-{spec.id}.bundle"
 
     def _source(self, checkpoint: Checkpoint) -> Source:
-        data = open_data(self._options, checkpoint, self._clock.progress.warn)
-        self._data = data.record
+        data = self._opened = open_data(self._options, checkpoint, self._clock.progress.warn)
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
         source = Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
@@ -180,6 +191,7 @@ class _Compile:
             held_out=None if data.held_out is None else self._held_out(*data.held_out, source),
             reference=None if data.evaluator is None else self._reference(data.evaluator, source),
         )
+        source = replace(source, sample=self._sample(source, data.sample))
         return source if data.pruning is None else self._with_pruning(data.pruning, source)
 
     def _with_pruning(self, examples: list[Example], source: Source) -> Source:
@@ -232,20 +244,22 @@ class _Compile:
             self._warn_truncated(session.truncated, evaluator.n, "evaluation", source.encoder)
         return Reference(evaluator, predictions)
 
+    def _sample(self, source: Source, evaluator: Evaluator | None) -> Reference | None:
+        """FP32 on what is emulated, where a target can be."""
+        whole = source.reference
+        if evaluator is None or whole is None or not self._emulated:
+            return None
+        if evaluator.digest == whole.evaluator.digest:
+            return whole
+        with source.session(ReferenceBackend(source.graph, threads=self._options.threads)) as session:
+            return Reference(evaluator, self._predict(evaluator, session, "the sample in FP32"))
+
     def _predict(self, evaluator: Evaluator, session: Session, stage: str) -> Predictions:
         with self._clock.stage(stage, len(evaluator.items)) as advance:
-            last = 0
-
-            def report(done: int, total: int) -> None:
-                del total
-                nonlocal last
-                advance(done - last)
-                last = done
-
-            return evaluator.predict(session, report)
+            return evaluator.predict(session, by_totals(advance))
 
     def _validate(
-        self, candidates: list[Candidate], source: Source, evidence: Evidence
+        self, candidates: list[Candidate], source: Source, spec: TargetSpec
     ) -> tuple[Candidate, Validation]:
         """The fastest candidate that passes the gate; the fastest, and its failure, if none does."""
         if source.reference is None:
@@ -253,7 +267,7 @@ class _Compile:
         outcomes: list[tuple[Candidate, Validation]] = []
         for each in candidates:
             try:
-                validation = self._measure(each, source, source.reference, evidence)
+                validation = self._measure(each, source, source.reference, spec)
             except AccuracyGateError as error:
                 if each is candidates[-1] and not outcomes:
                     raise
@@ -265,77 +279,30 @@ class _Compile:
         return outcomes[0]
 
     def _measure(
-        self, candidate: Candidate, source: Source, reference: Reference, evidence: Evidence
+        self, candidate: Candidate, source: Source, reference: Reference, spec: TargetSpec
     ) -> Validation:
-        artifact = candidate.artifact
-        how = "validating on" if evidence == "measured" else "simulating"
-        with source.session(open_artifact(artifact, threads=self._options.threads)) as session:
-            compiled = self._predict(reference.evaluator, session, f"{how} {artifact.runtime}")
-        options = self._options
+        options, evidence = self._options, self._evidence[spec.id]
+        if evidence == "simulated" and not spec.gpu and is_integer(candidate):
+            compiled = self._integers.of(candidate, spec, reference.evaluator, source)
+        else:
+            how = "validating on" if evidence == "measured" else "simulating"
+            stage = f"{how} {candidate.artifact.runtime}"
+            with source.session(open_artifact(candidate.artifact, threads=options.threads)) as session:
+                compiled = self._predict(reference.evaluator, session, stage)
         found = reference.evaluator.compare(
             reference.predictions, compiled, max_drop=options.max_drop, evidence=evidence
         )
         return Gate(options.max_drop, options.min_agreement).judged(found)
 
-    def _golden(self, artifact: Artifact, source: Source) -> bytes:
-        threads = self._options.threads
-        with ExitStack() as stack:
-            session = stack.enter_context(source.session(open_artifact(artifact, threads=threads)))
-            others = [
-                stack.enter_context(source.session(each)) for each in open_variants(artifact, threads=threads)
-            ]
-            return golden_outputs(session, others)
 
-    def _package(
-        self,
-        path: Path,
-        spec: TargetSpec,
-        source: Source,
-        candidates: list[Candidate],
-        best: Candidate,
-        validation: Validation,
-    ) -> BundleResult:
-        artifact, options = best.artifact, self._options
-        ordered = [best, *(each for each in candidates if each is not best)]
-        timings = [{"runtime": each.artifact.runtime, "p50_ms": dict(each.p50_ms)} for each in ordered]
-        reference = source.reference
-        stored = None if reference is None else (reference.evaluator.digest, reference.predictions)
-        if artifact.runtime == "tensorrt-rtx":
-            with self._clock.stage("building the engine"):
-                artifact = with_engine(artifact, spec.compute_capabilities)
-        with self._clock.stage("packaging"):
-            selftest = self._golden(artifact, source)
-            report = report_files(validation, timings, self._clock.seconds, stored)
-            manifest = make_manifest(
-                name=options.name or source.checkpoint.name,
-                checkpoint=source.checkpoint,
-                target=spec,
-                artifact=artifact,
-                quantized=best.quantized,
-                pruned=source.pruned,
-                model=source.graph,
-                passes=source.passes,
-                options=options,
-                data=self._data,
-                validation=validation.to_json(),
-            )
-            files = bundle_files(source.checkpoint, artifact, selftest, report)
-            with debug_folder(path, best.quantized, artifact.census, best.choice, wanted=options.keep_debug):
-                bundle = write_bundle(path, manifest, files, force=options.force)
-        return BundleResult(
-            path=path,
-            target=spec.id,
-            runtime=artifact.runtime,
-            precision=artifact.precision,
-            content_digest=bundle.manifest.content_digest,
-            model_bytes=artifact.model_bytes,
-            source_bytes=source.source_bytes,
-            pruning={} if source.pruned is None else source.pruned.to_json(),
-            validation=validation,
-            candidates=timings,
-            seconds=dict(self._clock.seconds),
-            quantization=best.quantized.plan.to_json(),
-        )
+def _kept(source: Source, sample: Sample | None) -> list[Kept]:
+    kept = []
+    if source.reference is not None:
+        kept.append(Kept(REFERENCE, source.reference.evaluator.digest, source.reference.predictions))
+    if sample is not None and sample.baseline is not None and sample.integer is not None:
+        kept.append(Kept(SAMPLE, sample.evaluator.digest, sample.baseline))
+        kept.append(Kept(INTEGER, sample.evaluator.digest, sample.integer))
+    return kept
 
 
 def _gate_error(failed: list[tuple[TargetSpec, Validation]]) -> AccuracyGateError:

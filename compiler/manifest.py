@@ -142,6 +142,7 @@ def _config(options: CompileOptions) -> dict[str, Any]:
         "min_agreement": options.min_agreement,
         "calibration_samples": options.calibration_samples,
         "eval_samples": options.eval_samples,
+        "emulated_samples": options.emulated_samples,
         "text_column": options.text_column,
         "text_pair_column": options.text_pair_column,
         "label_column": options.label_column,

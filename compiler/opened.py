@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from calibration.data import Dataset, open_dataset
@@ -24,6 +25,7 @@ class Opened:
         calibration: texts for the quantizer.
         pruning: texts for the pruner.
         evaluator: of the evaluation data.
+        sample: of what an emulated validation reads of it.
         held_out: rows to choose a precision by, and their evaluator.
         record: name, hash and size of each data set, for the manifest.
     """
@@ -31,6 +33,7 @@ class Opened:
     calibration: list[Example] | None = None
     pruning: list[Example] | None = None
     evaluator: Evaluator | None = None
+    sample: Evaluator | None = None
     held_out: tuple[Slice, Evaluator] | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -55,16 +58,18 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
         warn("no --eval-data was given: the accuracy of this bundle is not known")
         return opened
     data = open_dataset(options.eval_data, checkpoint.task, columns)
-    evaluator = make_evaluator(
+    make = partial(
+        make_evaluator,
         data,
         checkpoint.task,
         checkpoint.task_config,
         tokenizer_of(checkpoint),
-        limit=options.eval_samples,
         seed=options.seed,
     )
+    evaluator = make(limit=options.eval_samples)
+    sample = evaluator if evaluator.n <= options.emulated_samples else make(limit=options.emulated_samples)
     record = {**opened.record, "evaluation": _record(data, evaluator.n)}
-    return replace(opened, evaluator=evaluator, record=record)
+    return replace(opened, evaluator=evaluator, sample=sample, record=record)
 
 
 def _calibration(

@@ -20,6 +20,7 @@ PRECISION_CHOICES: Final[tuple[PrecisionChoice, ...]] = (*PRECISIONS, "auto")
 DEFAULT_SAMPLES: Final = 300
 DEFAULT_MAX_DROP: Final = 0.01
 DEFAULT_PRUNE_SAMPLES: Final = 2048
+DEFAULT_EMULATED_SAMPLES: Final = 200
 KINDS: Final[tuple[Kind, ...]] = ("heads", "ffn")
 AUTO_RANGES: Final = "auto"
 
@@ -45,6 +46,8 @@ class CompileOptions:
         eval_samples: texts drawn from it; None for all.
         text_column, text_pair_column, label_column: None for the field's conventions.
         max_drop: largest loss of the task's metric, absolute (0.01 is one point of accuracy).
+        validate_emulated: run the bundle under emulation on a target that is not here, and record that.
+        emulated_samples: texts of it; the bundle keeps FP32's answers to them, and the integer reference's.
         min_agreement: least agreement with the FP32 model, from 0 to 1; None for any.
         max_length: longest text in tokens, special tokens included.
         prune_flops: share of the encoder's FLOPs to keep; None, and 1, prune nothing.
@@ -79,6 +82,8 @@ class CompileOptions:
     label_column: str | None = None
     max_drop: float = DEFAULT_MAX_DROP
     min_agreement: float | None = None
+    validate_emulated: bool = False
+    emulated_samples: int = DEFAULT_EMULATED_SAMPLES
     max_length: int | None = None
     prune_flops: float | None = None
     prune_speedup: float | None = None
@@ -114,6 +119,8 @@ class CompileOptions:
                 "as int8-weights on GPUs",
             )
         self._check_gate()
+        if self.validate_emulated and self.eval_data is None:
+            raise UsageError("--validate-emulated needs text to run", "pass --eval-data FILE")
         self._check_pruning()
         if self.name is not None and _NAME.fullmatch(self.name) is None:
             raise UsageError(
@@ -124,6 +131,7 @@ class CompileOptions:
             ("--calibration-samples", self.calibration_samples),
             ("--eval-samples", self.eval_samples),
             ("--prune-samples", self.prune_samples),
+            ("--emulated-samples", self.emulated_samples),
         ):
             if count is not None and count < 8:
                 raise UsageError(f"{flag} {count} is too few", "give 8 or more")
@@ -231,6 +239,8 @@ class OptionFields(TypedDict, total=False):
     label_column: str | None
     max_drop: float
     min_agreement: float | None
+    validate_emulated: bool
+    emulated_samples: int
     max_length: int | None
     prune_flops: float | None
     prune_speedup: float | None

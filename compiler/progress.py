@@ -9,6 +9,19 @@ from typing import Protocol
 Advance = Callable[[int], None]
 
 
+def by_totals(advance: Advance) -> Callable[[int, int], None]:
+    """What sessions report to, the steps done and their total, from what takes steps."""
+    last = 0
+
+    def report(done: int, total: int) -> None:
+        del total
+        nonlocal last
+        advance(done - last)
+        last = done
+
+    return report
+
+
 class Progress(Protocol):
     """Listens to the stages of a compile."""
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from calibration.cache import ArrayCache, cache_key
 from compiler.build import choose_runtimes, precision_for
 from compiler.deployed import quick_backend
+from compiler.evidence import evidence_of
 from compiler.latency import full_feeds, interleave, median_ms, speedup
 from compiler.options import CompileOptions
 from compiler.passes.fold_constants import FoldConstants
@@ -30,7 +31,7 @@ from targets.bundle.device import backend_version
 from targets.detect import machine
 from targets.errors import UsageError
 from targets.runtime.backends.base import Backend
-from targets.spec import GPU_RUNTIMES, RuntimeProfile, TargetSpec
+from targets.spec import RuntimeProfile, TargetSpec
 
 LENGTH: Final = 128
 TOKENS_A_GROUP: Final = 10
@@ -118,7 +119,7 @@ class Pruning:
         if shipped is not None:
             return shipped
         first = profiles[0]
-        if first.name in GPU_RUNTIMES:
+        if evidence_of(target, machine()) != "measured":
             precision = precision_for(first, self._options)
             self._clock.progress.warn(
                 f"there is no {target.id} to measure on: what modules cost is estimated from FLOPs and bytes"

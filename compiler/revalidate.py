@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from calibration.data import open_dataset
 from calibration.examples import DataOptions
-from compiler.report.files import REFERENCE
-from compiler.sessions import evidence_here, open_bundle_session, open_session, open_simulated_session
+from compiler.emulate.validation import Sample, ready_cpu, validate_emulated
+from compiler.options import DEFAULT_EMULATED_SAMPLES
+from compiler.report.files import INTEGER, REFERENCE, SAMPLE
+from compiler.sessions import (
+    bundle_encoder,
+    evidence_here,
+    open_bundle_session,
+    open_session,
+    open_simulated_session,
+)
 from compiler.texts import truncation_note
 from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
@@ -29,21 +37,27 @@ def revalidate(
     max_drop: float | None = None,
     seed: int | None = None,
     threads: int = 0,
+    emulate: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Validation, tuple[str, ...]]:
     """Run a bundle over evaluation data and compare with FP32 where it is known.
 
-    A bundle for a GPU that is not here is simulated, and the record says so.
+    A bundle for a GPU that is not here is simulated, and the record says so. With `emulate` it runs in the
+    device's own runtime on an emulated CPU.
 
     Args:
         bundle: an open bundle.
         eval_data: a file or a `datasets` name.
         columns: of the data.
-        limit: texts drawn from it; None for as many as the compile drew from the same data, else all.
+        limit: texts drawn from it; None for as many as the compile drew from the same data, else all; under
+            emulation those that the compile kept answers to.
         model: the checkpoint; None compares with the predictions kept in the bundle, if the data is
             the same.
         max_drop: None for the bundle's own gate.
         seed: of the sample; None for the compile's.
         threads: of one run, 0 for every core.
+        emulate: a target, or a CPU of `compiler.emulate.cpus`, to run it on; None for this machine.
+        progress: called with the texts done and their total.
 
     Returns:
         The record, and what the user should know: nothing to compare with, texts that were cut.
@@ -52,28 +66,37 @@ def revalidate(
         UsageError: data that cannot be used.
         IntegrityError, IncompatibleError, MissingBackendError: as `Bundle.session`.
     """
-    manifest = bundle.manifest
+    manifest, recorded = bundle.manifest, _Recorded.of(bundle)
+    cpu = None if emulate is None else ready_cpu(emulate)
     data = open_dataset(eval_data, manifest.task, columns)
-    recorded = _Recorded.of(bundle)
-    if limit is None and data.digest == recorded.sha256:
-        limit = recorded.samples
+    if limit is None:
+        limit = recorded.limit(data.digest, emulated=cpu is not None)
+    evaluator = make_evaluator(
+        data,
+        manifest.task,
+        manifest.task_config,
+        bundle_encoder(bundle),
+        limit=limit,
+        seed=recorded.seed if seed is None else seed,
+    )
+    baseline = (
+        _kept(bundle, evaluator, REFERENCE, SAMPLE)
+        if model is None
+        else _fp32(bundle, model, evaluator, threads)
+    )
+    notes = () if baseline is not None else (NO_BASELINE,)
+    allowed = _gate(bundle) if max_drop is None else max_drop
+    if cpu is not None:
+        sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
+        found = validate_emulated(bundle, cpu, sample, max_drop=allowed, threads=threads, progress=progress)
+        return found, notes
     evidence = evidence_here(bundle)
     opened = open_bundle_session if evidence == "measured" else open_simulated_session
     with opened(bundle, threads=threads) as session:
-        evaluator = make_evaluator(
-            data,
-            manifest.task,
-            manifest.task_config,
-            session.encoder,
-            limit=limit,
-            seed=recorded.seed if seed is None else seed,
-        )
-        compiled = evaluator.predict(session, None)
+        compiled = evaluator.predict(session, progress)
         cut = truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
-    baseline = _kept(bundle, evaluator) if model is None else _fp32(bundle, model, evaluator, threads)
-    allowed = _gate(bundle) if max_drop is None else max_drop
-    validation = evaluator.compare(baseline, compiled, max_drop=allowed, evidence=evidence)
-    return validation, (*cut, *((NO_BASELINE,) if baseline is None else ()))
+    found = evaluator.compare(baseline, compiled, max_drop=allowed, evidence=evidence)
+    return found, (*cut, *notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +105,26 @@ class _Recorded:
 
     sha256: str | None
     samples: int | None
+    emulated: int
     seed: int
+
+    def limit(self, digest: str, *, emulated: bool) -> int | None:
+        """How many texts of a file are drawn where the user does not say."""
+        if emulated:
+            return self.emulated
+        return self.samples if digest == self.sha256 else None
 
     @classmethod
     def of(cls, bundle: Bundle) -> _Recorded:
         provenance = bundle.manifest.provenance
         config, data = _table(provenance.get("config")), _table(provenance.get("data"))
         samples, seed = config.get("eval_samples"), config.get("seed")
+        emulated = config.get("emulated_samples")
         sha256 = _table(data.get("evaluation")).get("sha256")
         return cls(
             sha256 if isinstance(sha256, str) else None,
             samples if isinstance(samples, int) else None,
+            emulated if isinstance(emulated, int) else DEFAULT_EMULATED_SAMPLES,
             seed if isinstance(seed, int) else 0,
         )
 
@@ -107,9 +139,13 @@ def _gate(bundle: Bundle) -> float:
     return float(allowed) if isinstance(allowed, int | float) else 0.01
 
 
-def _kept(bundle: Bundle, evaluator: Evaluator) -> Predictions | None:
-    path = f"report/{REFERENCE}"
-    return load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
+def _kept(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:
+    """The first of the files in report/ that holds answers to just these texts."""
+    for path in (f"report/{name}" for name in names):
+        found = load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
+        if found is not None:
+            return found
+    return None
 
 
 def _fp32(bundle: Bundle, model: str, evaluator: Evaluator, threads: int) -> Predictions:

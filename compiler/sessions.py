@@ -40,9 +40,14 @@ def open_simulated_session(bundle: Bundle, *, threads: int = 0) -> Session:
     if manifest.engine is None:
         raise UsageError(f"{bundle.path} is for a CPU", "run it on one")
     backend = SimulatedBackend(bundle.read(manifest.engine.variants[0].onnx), threads=threads)
-    needs_type_ids = "token_type_ids" in backend.input_names
-    encoder = TextEncoder.from_bytes(bundle.read(TOKENIZER_PATH), manifest.tokenizer, needs_type_ids)
-    return open_session(backend, encoder, manifest.task, manifest.task_config)
+    return open_session(backend, bundle_encoder(bundle), manifest.task, manifest.task_config)
+
+
+def bundle_encoder(bundle: Bundle) -> TextEncoder:
+    """A bundle's tokenizer, for the inputs that its model has."""
+    manifest = bundle.manifest
+    needs_type_ids = any(each.name == "token_type_ids" for each in manifest.inputs)
+    return TextEncoder.from_bytes(bundle.read(TOKENIZER_PATH), manifest.tokenizer, needs_type_ids)
 
 
 def evidence_here(bundle: Bundle) -> Evidence:

@@ -42,6 +42,7 @@ class Source:
         texts: to calibrate on.
         reference: the evaluation data, where there is some.
         held_out: texts to choose by.
+        sample: the texts of an emulated validation, where a target can be emulated.
         source_bytes: of the checkpoint's weights in FP32.
         pruning: what can prune the graph; None where nothing is to be.
         pruned: what was cut from it.
@@ -55,6 +56,7 @@ class Source:
     texts: TextFeeds | None
     reference: Reference | None
     held_out: HeldOut | None = None
+    sample: Reference | None = None
     source_bytes: int = 0
     pruning: Pruning | None = None
     pruned: Pruned | None = None

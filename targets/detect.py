@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from targets.spec import TargetSpec
+from targets.spec import DOT_PRODUCTS, TargetSpec
+
+EMULATED: Final = "BERTC_EMULATED"
+"""The environment variable that holds the id of the CPU under whose emulation a process runs."""
 
 _ARCH_NAMES: Final = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _FEATURE_KEYS: Final = ("flags", "features")
@@ -27,6 +30,7 @@ class Machine:
         cores: cores that this process may use.
         memory_mb: memory that this process may use, in MiB; 0 where it cannot be read.
         board: what the firmware calls the board, as in "Raspberry Pi 5 Model B Rev 1.0"; empty on most.
+        emulated: id of the CPU that an emulator stands in for; empty on real ones.
     """
 
     arch: str
@@ -36,10 +40,16 @@ class Machine:
     cores: int
     memory_mb: int
     board: str = ""
+    emulated: str = ""
 
     def missing_features(self, required: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
         """The groups of `required`, all of (any of), of which this machine has no feature."""
         return tuple(group for group in required if self.cpu_features.isdisjoint(group))
+
+    @property
+    def dot_products(self) -> bool:
+        """Whether its x86 CPU adds products of 8-bit integers in 32 bits."""
+        return not DOT_PRODUCTS.isdisjoint(self.cpu_features)
 
     def fits(self, target: TargetSpec) -> bool:
         """Whether a target runs on the CPU and its arch, system and CPU features are this machine's."""
@@ -67,6 +77,7 @@ def machine(root: Path = Path("/")) -> Machine:
         cores=_cores(),
         memory_mb=_memory_mb(root),
         board=_text(root / "proc/device-tree/model").rstrip("\0\n"),
+        emulated=os.environ.get(EMULATED, ""),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from compiler.options import (
+    DEFAULT_EMULATED_SAMPLES,
     DEFAULT_MAX_DROP,
     DEFAULT_PRUNE_SAMPLES,
     DEFAULT_SAMPLES,
@@ -92,6 +93,18 @@ def accuracy_options(function: Command) -> Command:
             help="Text to validate the compiled model on, with or without labels.",
         ),
         click.option("--eval-samples", type=int, help="Texts drawn from it.  [default: all]"),
+        click.option(
+            "--validate-emulated",
+            is_flag=True,
+            help="Also run the bundle in the device's own runtime under emulation (`bertc emulator setup`).",
+        ),
+        click.option(
+            "--emulated-samples",
+            type=int,
+            default=DEFAULT_EMULATED_SAMPLES,
+            show_default=True,
+            help="Texts of --eval-data that are run there.",
+        ),
         click.option(
             "--max-drop",
             type=float,

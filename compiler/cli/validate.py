@@ -25,6 +25,11 @@ from targets.errors import AccuracyGateError
 @column_options
 @click.option("--seed", type=int, help="Of the sample.  [default: the compile's]")
 @threads_option
+@click.option(
+    "--emulate",
+    metavar="ID",
+    help="Run it in the device's own runtime on the emulated CPU of a target, as in raspberry-pi-5.",
+)
 def validate_command(
     bundle: Path,
     expect_id: str | None,
@@ -38,27 +43,36 @@ def validate_command(
     label_column: str | None,
     seed: int | None,
     threads: int | None,
+    emulate: str | None,
 ) -> None:
     """Measure a bundle's accuracy on this machine, against FP32.
 
     On the data that the bundle was compiled with, the FP32 model's answers are in the bundle. On other
     data give the checkpoint with --model; without it only the bundle's own metrics are measured.
+
+    With --emulate the bundle runs on a CPU that is not here, in the device's own runtime (see `bertc emulator`),
+    over the 200 texts that the compile kept answers to, and is compared with the exact integer reference as
+    well. Nothing is timed there.
     """
     from calibration.examples import DataOptions
+    from compiler.cli.text_progress import text_progress
     from compiler.report.text import describe, validation_rows
     from compiler.revalidate import revalidate
     from targets.bundle.reader import Bundle
 
-    validation, notes = revalidate(
-        Bundle.open(bundle, expect_id),
-        eval_data,
-        DataOptions(text_column, text_pair_column, label_column),
-        limit=eval_samples,
-        model=model,
-        max_drop=max_drop,
-        seed=seed,
-        threads=threads or 0,
-    )
+    with text_progress(quiet=as_json) as progress:
+        validation, notes = revalidate(
+            Bundle.open(bundle, expect_id),
+            eval_data,
+            DataOptions(text_column, text_pair_column, label_column),
+            limit=eval_samples,
+            model=model,
+            max_drop=max_drop,
+            seed=seed,
+            threads=threads or 0,
+            emulate=emulate,
+            progress=progress,
+        )
     if as_json:
         print_json(validation.to_json())
     else:

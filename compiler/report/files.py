@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from compiler.validate import Predictions, Validation, save_predictions
@@ -10,13 +11,31 @@ from targets.bundle.strict_json import canonical_json
 
 METRICS: Final = "metrics.json"
 REFERENCE: Final = "reference.npz"
+SAMPLE: Final = "sample-fp32.npz"
+INTEGER: Final = "sample-integer.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Predictions that are kept, so that a bundle can be compared with them again without its checkpoint.
+
+    Attributes:
+        name: of the file: `REFERENCE` for the FP32 model's on the evaluation data, `SAMPLE` and `INTEGER`
+            for its and the integer reference's on the texts of an emulated validation.
+        digest: of the texts (`Evaluator.digest`).
+        predictions: arrays by name.
+    """
+
+    name: str
+    digest: str
+    predictions: Predictions
 
 
 def report_files(
     validation: Validation,
     candidates: Sequence[Mapping[str, Any]],
     seconds: Mapping[str, float],
-    reference: tuple[str, Predictions] | None,
+    kept: Sequence[Kept],
 ) -> dict[str, bytes]:
     """What is measured here and may differ from compile to compile.
 
@@ -24,8 +43,7 @@ def report_files(
         validation: the accuracy gate's record.
         candidates: the median latency of each runtime that was built.
         seconds: by stage.
-        reference: the evaluation data's digest and the FP32 model's predictions on it, so that
-            `bertc validate` can compare again without the checkpoint.
+        kept: predictions for `bertc validate`.
     """
     metrics = {
         "validation": validation.to_json(),
@@ -33,6 +51,4 @@ def report_files(
         "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
     }
     files = {METRICS: canonical_json(metrics, indent=2)}
-    if reference is not None:
-        files[REFERENCE] = save_predictions(*reference)
-    return files
+    return files | {each.name: save_predictions(each.digest, each.predictions) for each in kept}

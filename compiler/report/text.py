@@ -15,10 +15,27 @@ def validation_rows(validation: Validation) -> list[tuple[str, str]]:
     rows = [(validation.metric, _metric(validation))] if validation.metric != "agreement" else []
     if validation.agreement is not None:
         rows.append(("agreement", f"{100 * validation.agreement:.2f}% with FP32 over {validation.n} texts"))
-    if validation.evidence not in ("measured", "none"):
-        rows.append(("evidence", f"{validation.evidence} on this machine; validate again on the device"))
+    rows += _evidence_rows(validation)
     verdict = f"{validation.status} (largest drop allowed: {validation.max_drop:g})"
     rows.append(("gate", f"{verdict}: {validation.reason}" if validation.reason else verdict))
+    return rows
+
+
+def _evidence_rows(validation: Validation) -> list[tuple[str, str]]:
+    if validation.evidence in ("measured", "none"):
+        return []
+    found = validation.emulator
+    if found is None:
+        return [("evidence", f"{validation.evidence} on this machine; validate again on the device")]
+    passed = "passes" if found["selftest"] else "FAILS"
+    where = f"{found['runtime']} {found['version']} on {found['cpu']} (QEMU {found['qemu']})"
+    rows = [("evidence", f"emulated: {where}, where the self-test {passed}")]
+    if validation.integer is not None:
+        agreement, gap = validation.integer["agreement"], validation.integer["max_abs"]
+        numbers = "" if gap is None else f", outputs within {gap:.2g}"
+        rows.append(
+            ("integers", f"{100 * (agreement or 0.0):.2f}% agreement with the exact reference{numbers}")
+        )
     return rows
 
 

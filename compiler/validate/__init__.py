@@ -5,6 +5,7 @@ Needs numpy and a backend alone, so that a bundle can be validated on its device
 
 from __future__ import annotations
 
+from compiler.validate.distance import distance
 from compiler.validate.evaluator import Evaluator
 from compiler.validate.make import make_evaluator
 from compiler.validate.outputs import Predictions, Progress
@@ -17,6 +18,7 @@ __all__ = [
     "Progress",
     "Status",
     "Validation",
+    "distance",
     "load_predictions",
     "make_evaluator",
     "not_measured",

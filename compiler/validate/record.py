@@ -29,7 +29,12 @@ class Validation:
         max_drop: the gate: the largest loss of the metric that passes.
         labelled: whether the metric compares with labels, not with the FP32 model.
         metrics: every metric by name, of "baseline" and of "compiled".
-        reason: why nothing was measured.
+        reason: why nothing was measured, or why the gate failed for another reason than the metric.
+        integer: how far the artifact is from the exact integer reference on the same texts: "agreement", and
+            "max_abs" and "mse" of what the models put out; None where nobody compared.
+        emulator: what stood in for the device: "cpu", "qemu", "runtime", "version", and "selftest", whether
+            the bundle's own test passed there; None for other evidence.
+        simulated: what was simulated of the same artifact before it was emulated.
     """
 
     metric: str
@@ -45,9 +50,12 @@ class Validation:
     labelled: bool
     metrics: Mapping[str, Mapping[str, float]] = field(hash=False)
     reason: str | None = None
+    integer: Mapping[str, float | None] | None = field(default=None, hash=False)
+    emulator: Mapping[str, Any] | None = field(default=None, hash=False)
+    simulated: Validation | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, floats rounded to 6 decimals; `reason` only where there is one."""
+        """Plain JSON values, floats rounded to 6 decimals; what follows `metrics` only where there is any."""
         record: dict[str, Any] = {
             "metric": self.metric or None,
             "baseline": _rounded(self.baseline),
@@ -65,7 +73,15 @@ class Validation:
                 for side, values in self.metrics.items()
             },
         }
-        return record if self.reason is None else {**record, "reason": self.reason}
+        if self.reason is not None:
+            record["reason"] = self.reason
+        if self.integer is not None:
+            record["integer"] = {name: _rounded(value) for name, value in self.integer.items()}
+        if self.emulator is not None:
+            record["emulator"] = dict(self.emulator)
+        if self.simulated is not None:
+            record["simulated"] = self.simulated.to_json()
+        return record
 
 
 def gate(delta: float, max_drop: float) -> Status:

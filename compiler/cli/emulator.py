@@ -1,0 +1,104 @@
+"""`bertc emulator`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from targets.cli.options import print_json, print_text
+
+
+@click.group("emulator", short_help="Set up and use CPUs that are not here.")
+def emulator_command() -> None:
+    """Set up and use emulators of devices: QEMU's user mode over a Debian userland in your cache folder.
+
+    They run the device's own runtime on the device's own instructions, exactly and slowly: for whether a
+    bundle is right, never for how fast it is.
+    """
+
+
+@emulator_command.command("setup")
+@click.argument("names", nargs=-1, required=True, metavar="arm64|avx2...")
+@click.option(
+    "--apt-sources", type=click.Path(path_type=Path), help="Of Debian 12, in place of the system's."
+)
+@click.option("--locked", is_flag=True, help="Take no Debian package newer than the tested one.")
+@click.option("--force", is_flag=True, help="Set up again what is there.")
+def setup_command(names: tuple[str, ...], apt_sources: Path | None, locked: bool, force: bool) -> None:
+    """Prepare a userland, through apt and pip, without root.
+
+    Debian packages and wheels are pinned and their hashes compared. Where Debian has replaced a package
+    since, its newer one is taken, whose signature apt checks, unless --locked is given. It is left in your
+    cache folder, which BERTC_CACHE_DIR names.
+    """
+    from compiler.cli.console import console_progress
+    from compiler.emulate.setup import set_up
+    from compiler.emulate.userland import lock_of
+    from compiler.progress import Clock
+
+    for name in names:
+        lock_of(name)
+    with console_progress(quiet=False) as progress:
+        for name in names:
+            userland = set_up(name, Clock(progress), sources=apt_sources, locked=locked, force=force)
+            print_text(f"{name}: ready in {userland.folder}")
+
+
+@emulator_command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_command(as_json: bool) -> None:
+    """List the CPUs that can be emulated, and what is ready."""
+    from compiler.emulate.cpus import emulated_cpus
+    from compiler.emulate.readiness import missing
+
+    states = {each.id: missing(each.userland) for each in emulated_cpus()}
+    if as_json:
+        rows = [
+            {
+                "id": each.id,
+                "description": each.description,
+                "userland": each.userland,
+                "missing": states[each.id] or None,
+            }
+            for each in emulated_cpus()
+        ]
+        print_json({"cpus": rows})
+        return
+    for each in emulated_cpus():
+        print_text(f"{each.id:<11} {each.userland:<6} {states[each.id] or 'ready'}")
+        print_text(f"{'':<11} {each.description}")
+
+
+@emulator_command.command("run", context_settings={"ignore_unknown_options": True})
+@click.argument("cpu")
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnxruntime", "openvino"]),
+    help="Installed there.  [default: the bundle's]",
+)
+def run_command(cpu: str, arguments: tuple[str, ...], runtime: str | None) -> None:
+    """Run a device's command on an emulated CPU: bertc emulator run raspberry-pi-5 selftest BUNDLE.
+
+    CPU is one of `bertc emulator list`, or a target's id. Nothing but the device's packages is there.
+    """
+    from compiler.emulate.cpus import find_cpu
+    from compiler.emulate.guest import run_guest
+    from compiler.emulate.userland import require_userland
+
+    found = find_cpu(cpu)
+    userland = require_userland(found.userland)
+    code = run_guest(found, userland, runtime or _runtime_of(arguments), ["-m", "targets.cli", *arguments])
+    sys.exit(code)
+
+
+def _runtime_of(arguments: tuple[str, ...]) -> str:
+    """The runtime of the first bundle that is named."""
+    from targets.bundle.reader import Bundle
+
+    for each in arguments:
+        if (Path(each) / "bundle.json").is_file():
+            return Bundle.open(each).manifest.runtime.backend
+    return "onnxruntime"

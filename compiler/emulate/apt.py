@@ -1,0 +1,148 @@
+"""Debian packages through apt, for any of its architectures, without root."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from compiler.emulate.tools import require_tool, run_tool
+from compiler.emulate.userland import Package
+from targets.errors import IntegrityError, MissingBackendError
+
+_MISSING: Final = re.compile(r"E: (?:Version '.*' for '.*' was not found|Unable to locate package .*)")
+_TOOLS: Final = ("apt-get", "apt-cache", "dpkg-deb")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A package file.
+
+    Attributes:
+        path: of the file.
+        package: what it is.
+        pinned: whether it is the version that was tested.
+    """
+
+    path: Path
+    package: Package
+    pinned: bool
+
+
+class Apt:
+    """apt with package lists of its own, so that the system's are neither needed nor changed.
+
+    Args:
+        folder: for lists and caches; it must exist.
+        arch: Debian's name of an architecture; None for the system's own.
+        sources: a file in place of the system's sources.
+
+    Raises:
+        MissingBackendError: this is no system with apt.
+    """
+
+    def __init__(self, folder: Path, arch: str | None = None, sources: Path | None = None) -> None:
+        """Makes the folders that apt wants."""
+        for tool in _TOOLS:
+            require_tool(tool, "bertc emulator setup works on Debian and Ubuntu, as in a container of them")
+        for part in ("lists/partial", "archives/partial"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / "status").touch()
+        options = {
+            "Dir::State": folder,
+            "Dir::State::lists": folder / "lists",
+            "Dir::State::status": folder / "status",
+            "Dir::Cache": folder,
+            "APT::Sandbox::User": "",
+        }
+        if arch is not None:
+            options |= {"APT::Architecture": arch, "APT::Architectures": arch}
+        if sources is not None:
+            options |= {"Dir::Etc::sourcelist": sources.resolve(), "Dir::Etc::sourceparts": "/dev/null"}
+        self._options = [f"-o{key}={value}" for key, value in options.items()]
+
+    def update(self) -> None:
+        """Reads the lists of packages.
+
+        Raises:
+            MissingBackendError: apt cannot.
+        """
+        run_tool(["apt-get", *self._options, "-qq", "update"], "check the network and apt's sources")
+
+    def download(self, packages: Sequence[Package], folder: Path, *, locked: bool) -> list[Fetched]:
+        """Fetches the versions that were tested, or else the archive's, whose signature apt checks.
+
+        Args:
+            packages: names, tested versions and hashes.
+            folder: that receives the files.
+            locked: whether no other version will do.
+
+        Raises:
+            MissingBackendError: the archive does not have one.
+            IntegrityError: a tested version has other bytes.
+        """
+        together = self._get([f"{each.name}={each.version}" for each in packages], folder)
+        if together is not None:
+            paths = {path.name.split("_", 1)[0]: path for path in together}
+            return [_checked(paths[each.name], each) for each in packages]
+        return [self._one(each, folder, locked) for each in packages]
+
+    def _one(self, package: Package, folder: Path, locked: bool) -> Fetched:
+        exact = self._get([f"{package.name}={package.version}"], folder)
+        if exact is not None:
+            return _checked(exact[0], package)
+        newer = None if locked else self.newest(package.name, folder)
+        if newer is None:
+            raise MissingBackendError(
+                f"apt's sources do not have {package.name} {package.version}",
+                "name sources of the Debian release with --apt-sources FILE, or leave out --locked",
+            )
+        return Fetched(newer, self.describe(newer, package.name), False)
+
+    def newest(self, name: str, folder: Path) -> Path | None:
+        """Fetches the archive's own version of a package; None where it has none."""
+        found = self._get([name], folder)
+        return None if found is None else found[0]
+
+    def describe(self, path: Path, name: str) -> Package:
+        """Version and hash of a package file."""
+        version = run_tool(["dpkg-deb", "--field", str(path), "Version"], "remove it and try again").strip()
+        return Package(name, version, hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def _get(self, wanted: Sequence[str], folder: Path) -> list[Path] | None:
+        """The downloaded files; None where the archive lacks one."""
+        place = folder / "some"
+        place.mkdir()
+        try:
+            run_tool(
+                ["apt-get", *self._options, "-qq", "download", *wanted],
+                "check the network and apt's sources",
+                folder=place,
+            )
+            return [path.rename(folder / path.name) for path in sorted(place.glob("*.deb"))]
+        except MissingBackendError as error:
+            if _MISSING.search(error.message):
+                return None
+            raise
+        finally:
+            shutil.rmtree(place)
+
+
+def _checked(path: Path, package: Package) -> Fetched:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != package.sha256:
+        raise IntegrityError(
+            f"{package.name} {package.version} is not the package that was tested",
+            "another archive than Debian's gave it; name Debian's with --apt-sources",
+        )
+    return Fetched(path, package, True)
+
+
+def unpack(packages: Sequence[Path], root: Path) -> None:
+    """Unpacks package files into a folder."""
+    root.mkdir(exist_ok=True)
+    for path in packages:
+        run_tool(["dpkg-deb", "--extract", str(path), str(root)], "free some space, or set it up again")

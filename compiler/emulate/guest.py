@@ -1,0 +1,188 @@
+"""Programs in a userland, and a bundle's model as a backend of this process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO, Final
+
+import targets.errors
+from compiler.emulate.cpus import EmulatedCpu
+from compiler.emulate.qemu import Command, guest_command
+from compiler.emulate.userland import Userland
+from targets.bundle.reader import Bundle
+from targets.errors import BertcError, IncompatibleError
+from targets.runtime.backends.base import Array, closed_error
+from targets.runtime.pipe import (
+    ERROR,
+    HELLO,
+    WANTED,
+    EndOfFramesError,
+    pack_json,
+    read_frame,
+    unpack_json,
+    write_frame,
+)
+
+_MODULE: Final = "targets.runtime.pipe"
+_TOLD: Final = 3
+
+
+class PipeBackend:
+    """A bundle in another process as a backend of `targets.runtime.session.Session`.
+
+    Args:
+        command: of the process, which serves as `targets.runtime.pipe` does.
+
+    Attributes:
+        hello: what the process says of itself: machine, versions, self-test.
+
+    Raises:
+        BertcError: what the process found wrong with the bundle or its machine.
+        IncompatibleError: the process crashed.
+    """
+
+    def __init__(self, command: Command) -> None:
+        """Starts the process, and waits until the bundle is loaded."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._process = subprocess.Popen(
+            command.arguments,
+            env=command.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        try:
+            self.hello: dict[str, Any] = unpack_json(self._read()[HELLO])
+        except BaseException:
+            self.close()
+            raise
+        self.name: str = self.hello["runtime"]
+        self.version: str = self.hello["version"]
+        self.input_names: tuple[str, ...] = tuple(self.hello["input_names"])
+        self.output_names: tuple[str, ...] = tuple(self.hello["output_names"])
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Runs one batch there."""
+        sink = self._process.stdin
+        if sink is None or sink.closed:
+            raise closed_error()
+        wanted = list(self.output_names if outputs is None else outputs)
+        try:
+            write_frame(_binary(sink), {**feeds, WANTED: pack_json(wanted)})
+        except OSError as error:
+            raise self._crash() from error
+        return self._read()
+
+    def close(self) -> None:
+        """Ends the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None and not stream.closed:
+                stream.close()
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+
+    def _read(self) -> dict[str, Array]:
+        source = self._process.stdout
+        if source is None:
+            raise closed_error()
+        try:
+            frame = read_frame(_binary(source))
+        except EndOfFramesError as error:
+            raise self._crash() from error
+        if ERROR in frame:
+            raise _raised(unpack_json(frame[ERROR]))
+        return frame
+
+    def _crash(self) -> IncompatibleError:
+        code = self._process.wait()
+        self._log.seek(0)
+        return crash_error(code, self._log.read().decode("utf-8", "replace"))
+
+
+@contextmanager
+def open_emulated(
+    bundle: Bundle, cpu: EmulatedCpu, userland: Userland, *, threads: int = 0
+) -> Iterator[PipeBackend]:
+    """A bundle, in the device's own runtime, on an emulated CPU.
+
+    Its files are verified and its self-test is run there before the first batch.
+
+    Args:
+        bundle: an open bundle.
+        cpu: the emulated one.
+        userland: of the CPU's architecture.
+        threads: of one run; 0 for every core.
+
+    Raises:
+        IncompatibleError: the bundle does not fit that CPU, or its runtime crashes there.
+        MissingBackendError: there is no QEMU.
+    """
+    with ExitStack() as stack:
+        arguments = ["-m", _MODULE, str(bundle.path.resolve()), str(threads)]
+        backend = bundle.manifest.runtime.backend
+        command = stack.enter_context(guest_command(cpu, userland, backend, arguments))
+        opened = PipeBackend(command)
+        stack.callback(opened.close)
+        yield opened
+
+
+def guest_output(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Sequence[str]) -> str:
+    """What Python prints in a userland.
+
+    Raises:
+        IncompatibleError: it fails there.
+    """
+    with guest_command(cpu, userland, runtime, arguments) as command:
+        done = subprocess.run(
+            command.arguments, env=command.environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode != 0:
+        raise crash_error(done.returncode, done.stderr)
+    return done.stdout
+
+
+def run_guest(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Sequence[str]) -> int:
+    """Runs Python in a userland on this process's own streams, and gives its exit code.
+
+    Raises:
+        IncompatibleError: it crashes.
+    """
+    with guest_command(cpu, userland, runtime, arguments) as command:
+        code = subprocess.run(command.arguments, env=command.environment, check=False).returncode
+    if code < 0:
+        raise crash_error(code, "")
+    return code
+
+
+def crash_error(code: int, told: str) -> IncompatibleError:
+    """The error of a guest that ended.
+
+    Args:
+        code: exit status; negative for a signal, as subprocess has it.
+        told: what it wrote to standard error.
+    """
+    number = -code if code < 0 else code - 128
+    try:
+        how = f"was killed by {signal.Signals(number).name}"
+    except ValueError:
+        how = f"ended with exit code {code}"
+    lines = [line.strip() for line in told.splitlines() if line.strip() and "TCG doesn't support" not in line]
+    last = "; ".join(lines[-_TOLD:])[-300:]
+    return IncompatibleError(
+        f"the device's runtime {how} under emulation" + (f": {last}" if last else ""),
+        "run `bertc emulator setup NAME --force`; if it stays, validate on the device",
+    )
+
+
+def _raised(problem: Mapping[str, str]) -> BertcError:
+    kind = getattr(targets.errors, problem["type"], BertcError)
+    return kind(f"on the emulated device: {problem['message']}", problem["hint"])
+
+
+def _binary(stream: Any) -> BinaryIO:
+    return stream  # type: ignore[no-any-return]

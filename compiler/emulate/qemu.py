@@ -1,0 +1,92 @@
+"""Runs a program of a userland under QEMU's user mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import targets
+from compiler.emulate.cpus import EmulatedCpu
+from compiler.emulate.userland import ARCHES, Userland
+from targets.detect import EMULATED
+from targets.errors import MissingBackendError
+
+_PYTHON: Final = "usr/bin/python3.11"
+_QUIET: Final = {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line and its whole environment."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def find_qemu(userland: str, folder: Path | None = None) -> Path | None:
+    """QEMU's user mode for a userland: on PATH, or in the userland's own folder; None without one."""
+    arch = ARCHES[userland].qemu
+    for name in (f"qemu-{arch}-static", f"qemu-{arch}"):
+        found = shutil.which(name)
+        if found is not None:
+            return Path(found)
+    own = None if folder is None else folder / "qemu" / f"qemu-{arch}-static"
+    return own if own is not None and own.is_file() else None
+
+
+@contextmanager
+def guest_command(
+    cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Sequence[str]
+) -> Iterator[Command]:
+    """The command that runs Python with the device's packages on an emulated CPU.
+
+    The program sees the userland's files in place of the host's, a /proc/cpuinfo of that CPU, and of bertc
+    what a device has: the package `targets`.
+
+    Args:
+        cpu: the emulated one.
+        userland: of the CPU's architecture, complete.
+        runtime: whose packages are importable.
+        arguments: of Python.
+
+    Raises:
+        MissingBackendError: there is no QEMU.
+    """
+    qemu = find_qemu(cpu.userland, userland.folder)
+    if qemu is None:
+        raise no_qemu(cpu.userland)
+    with tempfile.TemporaryDirectory(prefix="bertc-guest-") as place:
+        folder = Path(place)
+        prefix = folder / "root"
+        _link(userland.root, prefix)
+        (prefix / "proc").mkdir()
+        (prefix / "proc" / "cpuinfo").write_text(cpu.cpuinfo(os.cpu_count() or 1), encoding="ascii")
+        (folder / "bertc").mkdir()
+        (folder / "bertc" / "targets").symlink_to(Path(targets.__file__).parent)
+        home = folder / "home"
+        home.mkdir()
+        paths = (str(folder / "bertc"), str(userland.site(runtime)))
+        yield Command(
+            (str(qemu), "-cpu", cpu.qemu, "-L", str(prefix), str(userland.root / _PYTHON), *arguments),
+            {**_QUIET, "HOME": str(home), "PYTHONPATH": os.pathsep.join(paths), EMULATED: cpu.id},
+        )
+
+
+def no_qemu(userland: str) -> MissingBackendError:
+    """The error of a machine without QEMU."""
+    return MissingBackendError(
+        f"there is no qemu-{ARCHES[userland].qemu}-static, which emulates {userland}",
+        f"run `bertc emulator setup {userland}`, or install it: apt install qemu-user-static",
+    )
+
+
+def _link(root: Path, prefix: Path) -> None:
+    prefix.mkdir()
+    for entry in root.iterdir():
+        (prefix / entry.name).symlink_to(entry)

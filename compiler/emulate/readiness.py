@@ -1,0 +1,16 @@
+"""What an emulator still needs."""
+
+from __future__ import annotations
+
+from compiler.emulate.qemu import find_qemu
+from compiler.emulate.userland import ARCHES, find_userland
+
+
+def missing(name: str) -> str:
+    """Why a userland cannot be used, with the command that mends it; empty where it can."""
+    userland = find_userland(name)
+    if userland is None:
+        return f"not set up: bertc emulator setup {name}"
+    if find_qemu(name, userland.folder) is None:
+        return f"there is no qemu-{ARCHES[name].qemu}-static: bertc emulator setup {name} --force"
+    return ""

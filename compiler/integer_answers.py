@@ -1,0 +1,53 @@
+"""What the exact integer reference answers, in place of a CPU that is not here."""
+
+from __future__ import annotations
+
+from compiler.build import Candidate
+from compiler.integer.reference import IntegerReference
+from compiler.progress import Clock, by_totals
+from compiler.quantize.plan import QuantPlan
+from compiler.source import Source
+from compiler.validate import Evaluator, Predictions
+from targets.spec import TargetSpec
+
+
+def is_integer(candidate: Candidate) -> bool:
+    """Whether its products are of integers that the integer reference computes."""
+    precision, runtime = candidate.artifact.precision, candidate.artifact.runtime
+    return precision == "int8" or (precision == "int8-dynamic" and runtime == "onnxruntime")
+
+
+class IntegerAnswers:
+    """What the exact integer reference answers; computed once for targets that share a plan.
+
+    Args:
+        clock: told of each stage.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Knows nothing yet."""
+        self._clock = clock
+        self._known: dict[tuple[int, bool, str], tuple[QuantPlan, Predictions]] = {}
+
+    def of(self, candidate: Candidate, spec: TargetSpec, evaluator: Evaluator, source: Source) -> Predictions:
+        """The answers to an evaluator's texts by the meaning that a plan has on the target's CPUs.
+
+        Args:
+            candidate: what was built; see `is_integer`.
+            spec: the target, which may saturate.
+            evaluator: of the texts.
+            source: what was compiled.
+        """
+        quantized = candidate.quantized
+        key = (id(quantized.plan), spec.saturates, evaluator.digest)
+        if key in self._known:
+            return self._known[key][1]
+        reference = IntegerReference(quantized.model, quantized.plan, saturating=spec.saturates)
+        stage = f"simulating {spec.id} on integers"
+        with (
+            source.session(reference) as session,
+            self._clock.stage(stage, len(evaluator.items)) as advance,
+        ):
+            found = evaluator.predict(session, by_totals(advance))
+        self._known[key] = quantized.plan, found
+        return found

@@ -1,0 +1,148 @@
+"""From what was built and measured to a bundle on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compiler.build import Candidate, open_artifact, open_variants
+from compiler.contents import bundle_files, golden_outputs
+from compiler.lower.artifact import Artifact
+from compiler.lower.tensorrt.engine import with_engine
+from compiler.manifest import make_manifest
+from compiler.options import CompileOptions
+from compiler.package import write_bundle
+from compiler.progress import Clock
+from compiler.report.debug import debug_folder
+from compiler.report.files import Kept, report_files
+from compiler.result import BundleResult
+from compiler.source import Source
+from compiler.validate import Validation
+from targets.bundle.reader import Bundle
+from targets.spec import TargetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A bundle that lacks nothing but the record of its validation.
+
+    Attributes:
+        path: where it will be.
+        spec: the target.
+        source: what was compiled.
+        candidates: everything that was built, the chosen one first.
+        artifact: what ships, with its engine where it has one.
+        selftest: the bytes of selftest.json.
+    """
+
+    path: Path
+    spec: TargetSpec
+    source: Source
+    candidates: Sequence[Candidate]
+    artifact: Artifact
+    selftest: bytes
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen one."""
+        return self.candidates[0]
+
+
+class Packer:
+    """Writes the bundles of one compile.
+
+    Args:
+        options: of the compile.
+        clock: told of each stage; its seconds are reported.
+        data: the records of the data files, for the manifest.
+    """
+
+    def __init__(self, options: CompileOptions, clock: Clock, data: Mapping[str, Any]) -> None:
+        """Writes nothing yet."""
+        self._options = options
+        self._clock = clock
+        self._data = data
+
+    def draft(
+        self, path: Path, spec: TargetSpec, source: Source, candidates: Sequence[Candidate], best: Candidate
+    ) -> Draft:
+        """Builds the engine, where one ships, and records the golden outputs."""
+        artifact = best.artifact
+        if artifact.runtime == "tensorrt-rtx":
+            with self._clock.stage("building the engine"):
+                artifact = with_engine(artifact, spec.compute_capabilities)
+        with self._clock.stage("packaging"):
+            selftest = self._golden(artifact, source)
+        ordered = (best, *(each for each in candidates if each is not best))
+        return Draft(path, spec, source, ordered, artifact, selftest)
+
+    def write_draft(self, draft: Draft, path: Path, validation: Validation) -> Bundle:
+        """Writes the bundle elsewhere, to be run before it is published."""
+        return self._write(draft, path, validation, (), force=False)
+
+    def write(self, draft: Draft, validation: Validation, kept: Sequence[Kept]) -> BundleResult:
+        """Writes the bundle to its place, in one atomic step.
+
+        Args:
+            draft: of `draft`.
+            validation: its record.
+            kept: predictions to compare with later.
+        """
+        best, source = draft.best, draft.source
+        wanted = self._options.keep_debug
+        with (
+            self._clock.stage("writing the bundle"),
+            debug_folder(draft.path, best.quantized, draft.artifact.census, best.choice, wanted=wanted),
+        ):
+            bundle = self._write(draft, draft.path, validation, kept, force=self._options.force)
+        return BundleResult(
+            path=draft.path,
+            target=draft.spec.id,
+            runtime=draft.artifact.runtime,
+            precision=draft.artifact.precision,
+            content_digest=bundle.manifest.content_digest,
+            model_bytes=draft.artifact.model_bytes,
+            source_bytes=source.source_bytes,
+            pruning={} if source.pruned is None else source.pruned.to_json(),
+            validation=validation,
+            candidates=_timings(draft.candidates),
+            seconds=dict(self._clock.seconds),
+            quantization=best.quantized.plan.to_json(),
+        )
+
+    def _write(
+        self, draft: Draft, path: Path, validation: Validation, kept: Sequence[Kept], *, force: bool
+    ) -> Bundle:
+        source, options = draft.source, self._options
+        manifest = make_manifest(
+            name=options.name or source.checkpoint.name,
+            checkpoint=source.checkpoint,
+            target=draft.spec,
+            artifact=draft.artifact,
+            quantized=draft.best.quantized,
+            pruned=source.pruned,
+            model=source.graph,
+            passes=source.passes,
+            options=options,
+            data=self._data,
+            validation=validation.to_json(),
+        )
+        report = report_files(validation, _timings(draft.candidates), self._clock.seconds, kept)
+        files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report)
+        return write_bundle(path, manifest, files, force=force)
+
+    def _golden(self, artifact: Artifact, source: Source) -> bytes:
+        threads = self._options.threads
+        with ExitStack() as stack:
+            session = stack.enter_context(source.session(open_artifact(artifact, threads=threads)))
+            others = [
+                stack.enter_context(source.session(each)) for each in open_variants(artifact, threads=threads)
+            ]
+            return golden_outputs(session, others)
+
+
+def _timings(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    return [{"runtime": each.artifact.runtime, "p50_ms": dict(each.p50_ms)} for each in candidates]

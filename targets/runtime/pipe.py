@@ -1,0 +1,154 @@
+"""A bundle that is run by another process, as under an emulator: `python -m targets.runtime.pipe BUNDLE`.
+
+Frames go through the standard streams: the length in bytes as a little-endian 64-bit integer, then an .npz
+of arrays by name. The first frame of the runner says what it is; then each frame in is a batch, each frame
+out its outputs. Errors come as a frame with the one name `error`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from targets.detect import machine
+from targets.errors import BertcError, InternalError
+from targets.runtime.backends.base import Array
+
+MAX_FRAME: Final = 1 << 31
+ERROR: Final = "error"
+HELLO: Final = "hello"
+WANTED: Final = "outputs wanted"
+_LENGTH: Final = struct.Struct("<Q")
+
+
+class EndOfFramesError(EOFError):
+    """The other process closed its end."""
+
+
+def write_frame(sink: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Sends arrays of numbers by name.
+
+    Raises:
+        OSError: the other end is closed.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
+    data = buffer.getvalue()
+    sink.write(_LENGTH.pack(len(data)) + data)
+    sink.flush()
+
+
+def read_frame(source: BinaryIO) -> dict[str, Array]:
+    """Receives what `write_frame` sends.
+
+    Raises:
+        EndOfFramesError: the other end is closed.
+        InternalError: what came is no frame.
+    """
+    (length,) = _LENGTH.unpack(_exactly(source, _LENGTH.size))
+    if length > MAX_FRAME:
+        raise InternalError(f"a frame of {length} bytes", "something else wrote to this stream")
+    try:
+        with np.load(io.BytesIO(_exactly(source, length)), allow_pickle=False) as archive:
+            return dict(archive.items())
+    except (ValueError, OSError) as error:
+        raise InternalError(f"a frame that cannot be read: {error}") from error
+
+
+def pack_json(value: object) -> Array:
+    """A JSON document as an array of its bytes."""
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def unpack_json(array: Array) -> Any:
+    """The document of `pack_json`."""
+    return json.loads(array.astype(np.uint8).tobytes())
+
+
+def serve(bundle: str, source: BinaryIO, sink: BinaryIO, *, threads: int = 0) -> None:
+    """Verifies a bundle, loads it in its runtime, runs its self-test, and then every batch that comes.
+
+    Args:
+        bundle: its folder.
+        source: of the batches.
+        sink: of the answers.
+        threads: of one run; 0 for every core.
+    """
+    try:
+        session, hello = _open(bundle, threads)
+    except BertcError as error:
+        write_frame(sink, {ERROR: pack_json(_problem(error))})
+        return
+    with session:
+        write_frame(sink, {HELLO: pack_json(hello)})
+        while True:
+            try:
+                feeds = read_frame(source)
+            except EndOfFramesError:
+                return
+            names = unpack_json(feeds.pop(WANTED))
+            try:
+                answer = session.backend.run(feeds, names)
+            except BertcError as error:
+                answer = {ERROR: pack_json(_problem(error))}
+            write_frame(sink, answer)
+
+
+def _open(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
+    from targets.bundle.reader import Bundle
+    from targets.runtime.selftest import run_selftest
+    from targets.runtime.session import Session
+    from targets.runtime.settings import DYNAMIC, RunSettings
+
+    bundle = Bundle.open(path)
+    bundle.verify()
+    session = Session.from_bundle(bundle, settings=RunSettings(threads=threads, shapes=DYNAMIC))
+    here = machine()
+    backend = session.backend
+    hello = {
+        "machine": {**asdict(here), "cpu_features": sorted(here.cpu_features)},
+        "id": bundle.id,
+        "runtime": backend.name,
+        "version": backend.version,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "input_names": list(backend.input_names),
+        "output_names": list(backend.output_names),
+        "selftest": run_selftest(bundle, session).to_dict(),
+    }
+    return session, hello
+
+
+def _problem(error: BertcError) -> dict[str, str]:
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def _exactly(source: BinaryIO, count: int) -> bytes:
+    parts = []
+    while count:
+        part = source.read(count)
+        if not part:
+            raise EndOfFramesError("the stream ended")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves on the standard streams; what libraries print goes to standard error."""
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    threads = int(arguments[1]) if len(arguments) > 1 else 0
+    serve(arguments[0], sys.stdin.buffer, sink, threads=threads)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
