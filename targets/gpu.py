@@ -11,6 +11,7 @@ _LIBRARY: Final = "libcuda.so.1"
 _CAPABILITY: Final = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
 _NAME_BYTES: Final = 256
+_BUS_ID_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class Gpu:
         name: for people.
         compute_capability: as in "8.6".
         memory_mb: in MiB.
+        bus_id: address on the PCI bus, as in "0000:01:00.0"; empty where it is not known.
     """
 
     index: int
     name: str
     compute_capability: str
     memory_mb: int
+    bus_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,16 @@ def _gpu(library: Any, index: int) -> Gpu:
     _call(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
     major, minor = (_integer(library, "cuDeviceGetAttribute", which, device) for which in _CAPABILITY)
     text = name.value.decode("utf-8", "replace")
-    return Gpu(index, text, f"{major}.{minor}", memory.value // 2**20)
+    return Gpu(index, text, f"{major}.{minor}", memory.value // 2**20, _bus_id(library, device))
+
+
+def _bus_id(library: Any, device: int) -> str:
+    address = ctypes.create_string_buffer(_BUS_ID_BYTES)
+    try:
+        _call(library, "cuDeviceGetPCIBusId", address, _BUS_ID_BYTES, device)
+    except _DriverError:
+        return ""
+    return address.value.decode("ascii", "replace")
 
 
 def _integer(library: Any, name: str, *arguments: int) -> int:

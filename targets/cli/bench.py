@@ -13,9 +13,10 @@ from targets.cli.options import bundle_options, print_json, print_text, threads_
 
 if TYPE_CHECKING:
     from targets.runtime.bench import BenchReport
+    from targets.runtime.energy.measure import EnergyReport
 
 
-@click.command("bench", short_help="Measure latency, load time and memory.")
+@click.command("bench", short_help="Measure latency, load time, memory and energy.")
 @bundle_options
 @click.option("--shape", "shapes", multiple=True, metavar="BxL", help="Batch and tokens, as in 8x128.")
 @click.option("--seconds", type=float, default=2.0, show_default=True, help="Time spent on each shape.")
@@ -32,10 +33,12 @@ def bench_command(
     profiled: bool,
     threads: int | None,
 ) -> None:
-    """Measure latency, throughput, load time and memory on this machine.
+    """Measure latency, throughput, load time, memory and energy on this machine.
 
-    Without --shape: 1x32, 1x128 and 8x128, no longer than the model reads. With --profile, the runtime times
-    its own operators, and the INT8 products are compared with the fastest that this machine computes.
+    Without --shape: 1x32, 1x128 and 8x128, no longer than the model reads. J/text is the energy of one text,
+    all that the machine's counter or sensor sees; where there is none, the reason is printed. With --profile,
+    the runtime times its own operators, and the INT8 products are compared with the fastest that this machine
+    computes.
     """
     from targets.bundle.reader import Bundle
     from targets.runtime.bench import bench, parse_shape
@@ -61,10 +64,23 @@ def _progress(done: int, total: int) -> None:
 
 
 def _print_bench(report: BenchReport) -> None:
-    print_text(f"{'shape':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'texts/s':>9}")
+    measured = report.energy.source is not None
+    header = f"{'shape':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'texts/s':>9}"
+    print_text(f"{header} {'J/text':>9}" if measured else header)
     for row in report.shapes:
         shape = f"{row.batch}x{row.length}"
-        print_text(f"{shape:>9} {row.p50_ms:9.2f} {row.p95_ms:9.2f} {row.p99_ms:9.2f} {row.texts_per_s:9.1f}")
+        line = f"{shape:>9} {row.p50_ms:9.2f} {row.p95_ms:9.2f} {row.p99_ms:9.2f} {row.texts_per_s:9.1f}"
+        joules = "-" if row.energy_j is None else f"{row.energy_j:.4g}"
+        print_text(f"{line} {joules:>9}" if measured else line)
     for found in report.profile or ():
         print_profile(found)
     print_text(f"load {report.load_s:.3f} s, first run {report.first_run_s:.3f} s, {report.rss_mb:.0f} MiB")
+    print_text(f"energy  {_energy(report.energy)}")
+
+
+def _energy(energy: EnergyReport) -> str:
+    if energy.source is None:
+        return f"not measured: {energy.reason}"
+    idle = "" if energy.idle_w is None else f"; {energy.idle_w:.2f} W idle"
+    gap = f"; not all was measured: {energy.reason}" if energy.reason else ""
+    return f"{energy.source}{idle}{gap}"

@@ -1,12 +1,13 @@
-"""Latency, throughput, load time and memory of a bundle on this machine."""
+"""Latency, throughput, load time, memory and energy of a bundle on this machine."""
 
 from __future__ import annotations
 
 import re
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array
+from targets.runtime.energy.measure import EnergyMeter, EnergyReport
+from targets.runtime.energy.sources import Found, find_source
 from targets.runtime.profile.record import ShapeProfile
 from targets.runtime.profile.run import profile
 
@@ -31,7 +34,17 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class ShapeTiming:
-    """Latency of one run of `batch` texts of `length` tokens, in milliseconds, and texts a second."""
+    """One run of `batch` texts of `length` tokens.
+
+    Attributes:
+        batch: texts.
+        length: tokens of each.
+        p50_ms: median latency of a run, in milliseconds.
+        p95_ms: its 95th percentile.
+        p99_ms: its 99th percentile.
+        texts_per_s: texts a second.
+        energy_j: joules of one text, all that the source sees; None where they were not measured.
+    """
 
     batch: int
     length: int
@@ -39,6 +52,7 @@ class ShapeTiming:
     p95_ms: float
     p99_ms: float
     texts_per_s: float
+    energy_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,7 @@ class BenchReport:
         load_s: seconds from an open bundle to a session: backend import, hashes, model.
         first_run_s: seconds of the first run.
         rss_mb: the largest memory of the process so far, in MiB.
-        energy_j: joules, where they can be measured.
+        energy: what measured the energy, or why nothing did.
         profile: one for each shape, where it was asked for.
     """
 
@@ -58,12 +72,18 @@ class BenchReport:
     load_s: float
     first_run_s: float
     rss_mb: float
-    energy_j: float | None = None
+    energy: EnergyReport
     profile: tuple[ShapeProfile, ...] | None = None
 
+    @property
+    def energy_j(self) -> float | None:
+        """Joules of one text of the first shape; None where they were not measured."""
+        return self.shapes[0].energy_j if self.shapes else None
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        found = {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
+        """The fields and `energy_j`, ready for JSON."""
+        shapes = [asdict(shape) for shape in self.shapes]
+        found = {**asdict(self), "shapes": shapes, "energy_j": self.energy_j}
         del found["profile"]
         if self.profile is not None:
             found["profile"] = [each.to_dict() for each in self.profile]
@@ -78,9 +98,13 @@ def bench(
     iterations: int | None = None,
     threads: int | None = None,
     profiled: bool = False,
+    energy: Found | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BenchReport:
-    """Times a bundle on random token ids, nothing padded.
+    """Times a bundle on random token ids, nothing padded, and measures its energy where the machine tells it.
+
+    Energy has windows of its own, so that reading it disturbs no latency: one of idling before the bundle is
+    loaded, and after the timing of each shape one of `seconds`, but 1 at least and 60 at most.
 
     Args:
         bundle: an open bundle.
@@ -89,6 +113,7 @@ def bench(
         iterations: runs of each shape instead; None lets `seconds` decide, 5 runs at least.
         threads: threads of one run; None or 0 for every physical core.
         profiled: whether to profile each shape as well, after everything is timed.
+        energy: what measures energy; None for what the machine exposes.
         progress: called with the shapes done and their total.
 
     Raises:
@@ -102,17 +127,24 @@ def bench(
         raise UsageError(
             "no time that can be measured in", f"give up to {_MAX_SECONDS} seconds, or 1 iteration or more"
         )
+    meter = EnergyMeter(energy or find_source(gpu=bundle.manifest.engine is not None))
+    meter.idle()
     start = time.perf_counter()
     with bundle.session(threads=threads) as session:
         load_s = time.perf_counter() - start
         session.prepare([length for batch, length in shapes if batch == 1])
         timings = []
         for done, (batch, length) in enumerate(shapes, start=1):
-            timings.append(_time_shape(session, batch, length, seconds, iterations))
+            feeds = _random_feeds(session, batch, length)
+            timing = _time_shape(session, feeds, seconds, iterations)
+            joules = meter.per_text(partial(session.run, feeds), batch, seconds)
+            timings.append(replace(timing, energy_j=joules))
             if progress is not None:
                 progress(done, len(shapes))
         first_run_s = session.timings.first_run_s or 0.0
-    report = BenchReport(tuple(timings), round(load_s, 4), round(first_run_s, 4), round(peak_rss_mb(), 1))
+    report = BenchReport(
+        tuple(timings), round(load_s, 4), round(first_run_s, 4), round(peak_rss_mb(), 1), meter.report
+    )
     if not profiled:
         return report
     found = profile(bundle, shapes, seconds=seconds, iterations=iterations, threads=threads)
@@ -163,9 +195,9 @@ def peak_rss_mb() -> float:
 
 
 def _time_shape(
-    session: Session, batch: int, length: int, seconds: float, iterations: int | None
+    session: Session, feeds: Mapping[str, Array], seconds: float, iterations: int | None
 ) -> ShapeTiming:
-    feeds = _random_feeds(session, batch, length)
+    batch, length = feeds["input_ids"].shape
     for _ in range(_WARMUP_RUNS):
         session.run(feeds)
     times: list[float] = []

@@ -241,7 +241,9 @@ def test_bench(bertc: Bertc, sentiment: Path) -> None:
     done = bertc("bench", sentiment, "--json", "--iterations", 5, "--shape", "1x8", "--shape", "2x16")
     assert [(row["batch"], row["length"]) for row in done.json["shapes"]] == [(1, 8), (2, 16)]
     human = bertc("bench", sentiment, "--iterations", 5)
-    assert [line.split()[0] for line in human.out.splitlines()] == ["shape", "1x32", "1x64", "8x64", "load"]
+    assert [line.split()[0] for line in human.out.splitlines()] == [
+        *("shape", "1x32", "1x64", "8x64", "load", "energy")
+    ]
     assert bertc("bench", sentiment, "--shape", "8").code == 2
     assert bertc("bench", sentiment, "--shape", "1x100").code == 2
     assert bertc("bench", sentiment, "--seconds", "0").code == 2

@@ -59,6 +59,11 @@ class Driver:
         name.value = b"RTX 4090"
         return self._code("cuDeviceGetName")
 
+    def cuDeviceGetPCIBusId(self, address: Any, size: int, device: int) -> int:  # noqa: N802
+        assert (size >= 13, device >= 40) == (True, True)
+        address.value = b"0000:01:00.0"
+        return self._code("cuDeviceGetPCIBusId")
+
     def cuDeviceTotalMem_v2(self, memory: Any, device: int) -> int:  # noqa: N802
         assert device >= 40
         assert isinstance(memory._obj, ctypes.c_size_t)
@@ -72,7 +77,8 @@ class Driver:
 
 
 def test_what_the_driver_says() -> None:
-    assert gpus(lambda _: Driver()) == Gpus((ADA,), "13.1", "")
+    assert gpus(lambda _: Driver()) == Gpus((replace(ADA, bus_id="0000:01:00.0"),), "13.1", "")
+    assert gpus(lambda _: Driver(fails="cuDeviceGetPCIBusId")).found == (ADA,)
     assert [each.index for each in gpus(lambda _: Driver(2)).found] == [0, 1]
 
 

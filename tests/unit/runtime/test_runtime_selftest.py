@@ -11,6 +11,7 @@ import pytest
 from targets.bundle.reader import Bundle
 from targets.errors import BertcError, IncompatibleError, IntegrityError, UsageError
 from targets.runtime.bench import bench, default_shapes, parse_shape, peak_rss_mb
+from targets.runtime.energy.sources import Found
 from targets.runtime.selftest import Tolerance, compare, make_selftest, parse_selftest, run_selftest
 from tests.support.tiny_runtime import RUNTIMES, session, table, tiny_bundle
 
@@ -172,18 +173,24 @@ def test_bench(runtime: str, tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b", runtime, "text-classification", table(2))
     calls: list[tuple[int, int]] = []
     report = bench(
-        bundle, [(1, 8), (2, 64)], iterations=7, threads=1, progress=lambda *done: calls.append(done)
+        bundle,
+        [(1, 8), (2, 64)],
+        iterations=7,
+        threads=1,
+        energy=Found(reason="none here"),
+        progress=lambda *done: calls.append(done),
     )
     document = json.loads(json.dumps(report.to_dict()))
-    assert set(document) == {"shapes", "load_s", "first_run_s", "rss_mb", "energy_j"}
+    assert set(document) == {"shapes", "load_s", "first_run_s", "rss_mb", "energy_j", "energy"}
     assert [set(row) for row in document["shapes"]] == [
-        {"batch", "length", "p50_ms", "p95_ms", "p99_ms", "texts_per_s"}
+        {"batch", "length", "p50_ms", "p95_ms", "p99_ms", "texts_per_s", "energy_j"}
     ] * 2
     for row in document["shapes"]:
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"]
         assert row["texts_per_s"] > 0
     assert (document["shapes"][1]["batch"], document["shapes"][1]["length"]) == (2, 64)
     assert document["energy_j"] is None
+    assert document["energy"] == {"source": None, "idle_w": None, "reason": "none here"}
     assert document["load_s"] > 0
     assert 1 < document["rss_mb"] <= peak_rss_mb() + 0.1
     assert calls == [(1, 2), (2, 2)]
@@ -191,7 +198,7 @@ def test_bench(runtime: str, tmp_path: Path) -> None:
 
 def test_bench_for_a_time(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "b", "onnxruntime", "text-classification", table(2))
-    report = bench(bundle, seconds=0.01, threads=1)
+    report = bench(bundle, seconds=0.01, threads=1, energy=Found(reason="none here"))
     assert [(row.batch, row.length) for row in report.shapes] == [(1, 32), (1, 64), (8, 64)]
 
 
