@@ -97,7 +97,7 @@ def check_device_precision(device: Device, precision: Precision) -> None:
     refused = {"GPU": ("bf16",), "NPU": ("bf16", "int8-dynamic", "fp32")}
     if precision in refused.get(device, ()):
         raise UnsupportedError(
-            f"OpenVINO does not compute {precision} on an {device}", "use --precision int8 or fp16"
+            f"OpenVINO has no {precision} on its device {device}", "use --precision int8 or fp16"
         )
 
 

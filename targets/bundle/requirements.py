@@ -206,7 +206,9 @@ def _openvino_device(runtime: RuntimeSpec, *, usable: bool) -> Requirement:
     wanted = runtime.device
     if not usable:
         problem = f"whether OpenVINO finds a device {wanted} is not known without it"
-        return Requirement(_DEVICE, f"OpenVINO's {wanted}", f"not known without {runtime.backend}", False, problem)
+        return Requirement(
+            _DEVICE, f"OpenVINO's {wanted}", f"not known without {runtime.backend}", False, problem
+        )
     found = device.openvino_devices()
     listed = ", ".join(found) or "none"
     if device.finds_device(found, wanted):

@@ -232,7 +232,7 @@ class Manifest:
 
     @property
     def max_length(self) -> int:
-        """The most tokens of a run: the tokenizer's, or fewer where no fixed length of the device is longer."""
+        """The most tokens of a run: the tokenizer's, or the largest of the fixed lengths if that is less."""
         return min((self.tokenizer.max_length, *self.runtime.lengths[-1:]))
 
     def to_json(self) -> bytes:

@@ -106,9 +106,7 @@ class RunSettings:
                 raise UsageError(f"{name} cannot be {value}", f"give {low} to {high}")
 
 
-def default_settings(
-    backend: str, objective: Objective, threads: int, device: Device = "CPU"
-) -> RunSettings:
+def default_settings(backend: str, objective: Objective, threads: int, device: Device = "CPU") -> RunSettings:
     """The settings of a bundle that was not tuned.
 
     Many texts go through OpenVINO in streams of one thread each, up to 8, which share the weights: no thread

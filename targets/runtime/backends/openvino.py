@@ -21,6 +21,7 @@ from targets.runtime.backends.openvino_static import StaticShapes
 from targets.runtime.settings import DYNAMIC, ShapePolicy
 from targets.spec import Device
 
+
 class OpenVinoBackend:
     """A model on one of OpenVINO's devices.
 
@@ -65,9 +66,7 @@ class OpenVinoBackend:
             core = ov.Core()
             read = partial(_read, core, model, weights)
             if lengths:
-                self._models: _AnyShape | StaticShapes = StaticShapes(
-                    core, read, device, properties, lengths
-                )
+                self._models: _AnyShape | StaticShapes = StaticShapes(core, read, device, properties, lengths)
             else:
                 kept = cached if device == "CPU" else None
                 compiled = _compiled(core, read, device, properties, kept)

@@ -61,7 +61,9 @@ def compile_properties(
     Raises:
         UnsupportedError: an option off the list.
     """
-    check_options(f"openvino on {device}" if device != "CPU" else "openvino", options, ALLOWED_OPTIONS[device])
+    check_options(
+        f"openvino on {device}" if device != "CPU" else "openvino", options, ALLOWED_OPTIONS[device]
+    )
     properties = {**_DEFAULTS[device], **options}
     if device == "CPU":
         properties["INFERENCE_NUM_THREADS"] = str(threads)

@@ -69,9 +69,7 @@ class Requests:
             self._free.put(request)
 
 
-def compile_fixed(
-    core: Any, network: Any, length: int, device: Device, properties: Mapping[str, str]
-) -> Any:
+def compile_fixed(core: Any, network: Any, length: int, device: Device, properties: Mapping[str, str]) -> Any:
     """A model compiled for one text of so many tokens; the network stays as it is."""
     fixed = network.clone()
     fixed.reshape({port.get_any_name(): [1, length] for port in fixed.inputs})

@@ -112,7 +112,8 @@ def profiler_of(bundle: Bundle, threads: int) -> Profiler:
         (model,) = (bundle.read(path) for path in model_files(runtime))
         return OnnxRuntimeProfiler(model, threads, runtime.options)
     raise UnsupportedError(
-        f"there is no profiler for {runtime.backend} on this device", "leave out --profile, or compile for another runtime"
+        f"there is no profiler for {runtime.backend} on this device",
+        "leave out --profile, or compile for another runtime",
     )
 
 

@@ -147,7 +147,7 @@ def check_bundles(bundles: Sequence[Bundle]) -> None:
         device = bundle.manifest.runtime.device
         if device != "CPU":
             raise UnsupportedError(
-                f"{bundle.path} runs on the {device}, and what is tuned are a CPU's threads, streams and shapes",
+                f"{bundle.path} runs on the {device}, and tuning is of a CPU's threads, streams and shapes",
                 "run it as it is; `bertc bench` times it",
             )
         if _model_of(bundle) != _model_of(first):

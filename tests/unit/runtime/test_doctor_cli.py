@@ -49,9 +49,7 @@ def test_a_device_of_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = get_target("intel-npu")
     monkeypatch.setattr(doctor, "openvino_devices", lambda: ("CPU", "GPU"))
     found = ability(spec, VNNI, NO_GPU, [])
-    assert found == Ability(
-        "intel-npu", None, "OpenVINO finds no NPU here (it has: CPU, GPU)", "simulated"
-    )
+    assert found == Ability("intel-npu", None, "OpenVINO finds no NPU here (it has: CPU, GPU)", "simulated")
     assert ability(get_target("intel-igpu"), VNNI, NO_GPU, []).evidence == "measured"
     arm = ability(spec, replace(VNNI, arch="aarch64"), NO_GPU, [])
     assert (arm.compile, arm.run, arm.evidence) == (None, "this is linux on aarch64", "simulated")

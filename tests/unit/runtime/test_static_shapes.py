@@ -1,4 +1,4 @@
-"""Devices of OpenVINO that run fixed lengths alone, stood in for by its CPU; and what each device is asked."""
+"""Devices of OpenVINO that run fixed lengths alone, for which its CPU stands; what each device is asked."""
 
 from __future__ import annotations
 
@@ -186,7 +186,9 @@ def test_what_each_device_is_asked_for() -> None:
             assert option in ALLOWED_OPTIONS["CPU"]
             with pytest.raises(UnsupportedError, match=f"not allowed for openvino on {device}"):
                 compile_properties(device, {option: "YES"}, 1)
-    assert compile_properties("GPU", {"INFERENCE_PRECISION_HINT": "f32"}, 1)["INFERENCE_PRECISION_HINT"] == "f32"
+    assert (
+        compile_properties("GPU", {"INFERENCE_PRECISION_HINT": "f32"}, 1)["INFERENCE_PRECISION_HINT"] == "f32"
+    )
     with pytest.raises(UnsupportedError, match="cannot be 'f32'"):
         compile_properties("NPU", {"INFERENCE_PRECISION_HINT": "f32"}, 1)
 

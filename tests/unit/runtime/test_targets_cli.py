@@ -68,7 +68,10 @@ SHOWN = {
         "on         the CPU",
     ],
     "x86-64-vnni": ["on another machine nothing can be shown", "products of signed 8-bit operands"],
-    "rtx-ampere": ["`--precision int8` is 8-bit weights in products of 16-bit floats", "1x16 / 1x128 / 8x512"],
+    "rtx-ampere": [
+        "`--precision int8` is 8-bit weights in products of 16-bit floats",
+        "1x16 / 1x128 / 8x512",
+    ],
 }
 
 
@@ -99,7 +102,11 @@ def test_show_takes_a_profile_by_its_path(bertc: Ran, tmp_path: Path) -> None:
     ("old", "new", "key"),
     [
         ('device = "NPU"', 'device = "TPU"', "runtimes[0].device must be one of CPU, GPU, NPU, not 'TPU'"),
-        ("lengths = [32, 64,", "lengths = [64, 32,", "runtimes[0].lengths must be at most 32 integers, ascending"),
+        (
+            "lengths = [32, 64,",
+            "lengths = [64, 32,",
+            "runtimes[0].lengths must be at most 32 integers, ascending",
+        ),
         ("memory_mb = 1024", "memory = 1024", "memory_mb is missing"),
     ],
 )
