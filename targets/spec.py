@@ -283,6 +283,8 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
     for profile in spec.runtimes:
         if profile.name != "openvino" and (profile.device != "CPU" or profile.lengths):
             raise fail(f"device and lengths are for openvino, not for {profile.name}")
+        if profile.device == "NPU" and not profile.lengths:
+            raise fail("lengths must be given for the device NPU, which runs fixed shapes alone")
     return spec
 
 

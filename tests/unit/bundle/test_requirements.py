@@ -13,16 +13,17 @@ import pytest
 
 from compiler.package import write_bundle
 from targets.bundle import device
+from targets.bundle.parse import parse_manifest
 from targets.bundle.requirements import check_device, device_report
 from targets.bundle.schema import EngineRecord, EngineVariant, RuntimeSpec, TargetRecord
 from targets.cli import device_group
 from targets.cli_errors import main_guard
 from targets.detect import Machine
-from targets.errors import IncompatibleError, MissingBackendError
+from targets.errors import IncompatibleError, IntegrityError, MissingBackendError
 from targets.gpu import Gpu, Gpus
 from targets.registry import get_target
 from targets.spec import ShapeRange
-from tests.support.bundles import FILES, sample_manifest, write_sample
+from tests.support.bundles import FILES, listed_manifest, sample_manifest, write_sample
 
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[3] / "docs" / "schemas" / "check-device.schema.json").read_bytes()
@@ -225,3 +226,28 @@ def test_nothing_of_the_bundle_is_read_but_its_manifest(bertc: Ran, tmp_path: Pa
     (row,) = (line for line in out.splitlines() if line.startswith("device"))
     assert row.split()[-1] == "MISSING"
     assert "install Intel's NPU driver" in err
+
+
+def on_device(device: str, lengths: list[int], backend: str = "openvino") -> bytes:
+    """bundle.json of a sample for one of OpenVINO's devices."""
+    document = json.loads(listed_manifest().to_json())
+    document["runtime"].update(backend=backend, device=device, lengths=lengths)
+    if backend == "openvino":
+        document["runtime"]["model"] = "model/model.xml"
+        for entry in [each for each in document["files"] if each["path"] == "model/model.onnx"]:
+            document["files"] += [{**entry, "path": f"model/model.{suffix}"} for suffix in ("xml", "bin")]
+    return json.dumps(document).encode()
+
+
+def test_the_device_of_a_manifest() -> None:
+    runtime = parse_manifest(on_device("NPU", [32, 64])).runtime
+    assert (runtime.device, runtime.lengths) == ("NPU", (32, 64))
+    assert parse_manifest(on_device("GPU", [])).runtime.device == "GPU"
+    for device_, lengths, backend, message in (
+        ("NPU", [], "openvino", "runtime.lengths must be given for an NPU"),
+        ("NPU", [64, 32], "openvino", "runtime.lengths must be at most 32 integers, ascending"),
+        ("TPU", [], "openvino", "runtime.device must be one of CPU, GPU, NPU"),
+        ("GPU", [], "onnxruntime", "runtime.device and runtime.lengths are OpenVINO's"),
+    ):
+        with pytest.raises(IntegrityError, match=message):
+            parse_manifest(on_device(device_, lengths, backend))

@@ -15,6 +15,7 @@ from targets.bundle.reader import Bundle
 from targets.errors import IncompatibleError, UnsupportedError, UsageError
 from targets.runtime.backends import open_backend
 from targets.runtime.backends.openvino_devices import ALLOWED_OPTIONS, compile_properties
+from targets.runtime.profile.run import profiler_of
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings, default_settings
 from targets.runtime.tune.run import check_bundles
@@ -202,3 +203,5 @@ def test_what_was_measured_on_cpus_is_left_out_elsewhere(tmp_path: Path) -> None
     manifest = replace(bundle.manifest, runtime=replace(bundle.manifest.runtime, device="NPU"))
     with pytest.raises(UnsupportedError, match="runs on the NPU"):
         check_bundles([Bundle(bundle.path, manifest, b"")])
+    with pytest.raises(UnsupportedError, match="no profiler for openvino on this device"):
+        profiler_of(Bundle(bundle.path, manifest, b""), 1)

@@ -94,6 +94,11 @@ EDITS = {
         "runtimes[0].lengths must be at most 32 integers, ascending",
     ),
     "length zero": ('name = "openvino"', 'name = "openvino"\nlengths = [0]', "lengths must be between 1 and"),
+    "NPU of any shape": (
+        'name = "openvino"',
+        'name = "openvino"\ndevice = "NPU"',
+        "lengths must be given for the device NPU",
+    ),
     "device of another": (
         'name = "onnxruntime"',
         'name = "onnxruntime"\ndevice = "GPU"',
