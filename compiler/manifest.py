@@ -11,13 +11,14 @@ import onnx_ir as ir
 
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.lower.artifact import Artifact
+from compiler.lower.openvino import device_options
 from compiler.options import CompileOptions
 from compiler.passes.manager import PassRecord
 from compiler.prune.prune import Pruned
 from compiler.quantize.quantizer import Quantized
 from targets.bundle.device import backend_version
 from targets.bundle.schema import Manifest, PlacementRecord, RuntimeSpec, TargetRecord, TensorSpec
-from targets.spec import TargetSpec
+from targets.spec import TargetSpec, lengths_within
 
 _TOOLS: Final = (
     "bertc",
@@ -64,16 +65,19 @@ def make_manifest(
         validation: the record of the accuracy gate.
     """
     tested, profile = _tested_version(artifact), target.runtime(artifact.runtime)
+    tokenizer = checkpoint.tokenizer.spec
     runtime = RuntimeSpec(
         backend=artifact.runtime,
         minimum_version=artifact.minimum_version,
         tested_version=tested,
         model=artifact.main,
         precision=artifact.precision,
-        options=dict(artifact.options),
+        options=device_options(profile.device, artifact.precision, artifact.options),
         device=profile.device,
-        lengths=tuple(each for each in profile.lengths if each <= checkpoint.tokenizer.spec.max_length),
+        lengths=lengths_within(profile.lengths, tokenizer.max_length),
     )
+    if runtime.lengths:
+        tokenizer = replace(tokenizer, max_length=min(tokenizer.max_length, runtime.lengths[-1]))
     return Manifest(
         name=name,
         task=checkpoint.task,
@@ -82,7 +86,7 @@ def make_manifest(
         runtime=runtime,
         inputs=tuple(_tensor(each) for each in model.graph.inputs),
         outputs=tuple(_tensor(each) for each in model.graph.outputs),
-        tokenizer=checkpoint.tokenizer.spec,
+        tokenizer=tokenizer,
         provenance={
             **checkpoint.provenance,
             "model_type": checkpoint.model_type,

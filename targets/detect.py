@@ -52,7 +52,10 @@ class Machine:
         return not DOT_PRODUCTS.isdisjoint(self.cpu_features)
 
     def fits(self, target: TargetSpec) -> bool:
-        """Whether a target runs on the CPU and its arch, system and CPU features are this machine's."""
+        """Whether a target's arch, system and CPU features are this machine's; an NVIDIA GPU's never are.
+
+        It does not say whether OpenVINO finds the target's `devices` here.
+        """
         return (
             target.arch in (self.arch, "any")
             and not target.gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -195,9 +195,8 @@ class TargetSpec:
     @property
     def saturates(self) -> bool:
         """Whether its CPUs may add pairs of U8 x S8 products in 16 bits (vpmaddubsw), which saturate."""
-        return self.arch == "x86_64" and not any(
-            DOT_PRODUCTS.issuperset(group) for group in self.cpu_features
-        )
+        on_cpu = self.arch == "x86_64" and not self.gpu and not self.devices
+        return on_cpu and not any(DOT_PRODUCTS.issuperset(group) for group in self.cpu_features)
 
     def runtime(self, name: str) -> RuntimeProfile:
         """The profile of one of the target's runtimes.
@@ -284,6 +283,8 @@ def parse_profile(data: bytes, source: str) -> TargetSpec:
     for profile in spec.runtimes:
         if profile.name != "openvino" and (profile.device != "CPU" or profile.lengths):
             raise fail(f"device and lengths are for openvino, not for {profile.name}")
+        if profile.device == "NPU" and not profile.lengths:
+            raise fail("lengths must be given for the device NPU, which runs fixed shapes alone")
     return spec
 
 
@@ -314,6 +315,12 @@ def _runtime(fields: Fields) -> RuntimeProfile:
 def read_lengths(fields: Fields) -> tuple[int, ...]:
     """The key `lengths`: numbers of tokens."""
     return fields.ascending("lengths", 1, MAX_LENGTH, MAX_LENGTHS)
+
+
+def lengths_within(lengths: Sequence[int], max_length: int) -> tuple[int, ...]:
+    """The lengths that a model needs which reads at most `max_length` tokens, that one in place of longer."""
+    fitting = tuple(each for each in lengths if each < max_length)
+    return fitting if len(fitting) == len(lengths) else (*fitting, max_length)
 
 
 def read_shapes(fields: Fields, fail: Callable[[str], BertcError]) -> ShapeRange:

@@ -18,8 +18,9 @@ from compiler.lower.biases import lower_biases
 from compiler.lower.openvino_census import read_census
 from compiler.lower.tables import lower_tables
 from compiler.quantize.plan import QParam, QuantPlan, QWeight
-from targets.errors import InternalError
-from targets.spec import Precision
+from targets.errors import InternalError, UnsupportedError
+from targets.runtime.backends.openvino_devices import ALLOWED_OPTIONS
+from targets.spec import Device, Precision
 
 XML: Final = "model/openvino_model.xml"
 BIN: Final = "model/openvino_model.bin"
@@ -70,6 +71,34 @@ def _options(plan: QuantPlan, precision: Precision) -> dict[str, str]:
     if not plan.static and any(each.decision.compute == "int8" for each in plan.linears.values()):
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(_dynamic_group(plan))
     return options
+
+
+def device_options(device: Device, precision: Precision, options: Mapping[str, str]) -> dict[str, str]:
+    """The options of an artifact on the device that it ships to; it is lowered and read back on the CPU.
+
+    On a GPU or NPU what is not INT8 is computed in FP16, but for a GPU's `fp32`.
+
+    Raises:
+        UnsupportedError: a precision that the device does not compute in.
+    """
+    if device == "CPU":
+        return dict(options)
+    check_device_precision(device, precision)
+    kept = {key: value for key, value in options.items() if key in ALLOWED_OPTIONS[device]}
+    return {**kept, "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "f16"}
+
+
+def check_device_precision(device: Device, precision: Precision) -> None:
+    """Refuse what a device would silently compute otherwise.
+
+    Raises:
+        UnsupportedError: BF16 on a GPU or NPU, INT8 with dynamic ranges or FP32 on an NPU.
+    """
+    refused = {"GPU": ("bf16",), "NPU": ("bf16", "int8-dynamic", "fp32")}
+    if precision in refused.get(device, ()):
+        raise UnsupportedError(
+            f"OpenVINO has no {precision} on its device {device}", "use --precision int8 or fp16"
+        )
 
 
 def _dynamic_group(plan: QuantPlan) -> int:

@@ -1,4 +1,4 @@
-"""Whether a machine can run a bundle."""
+"""The GPUs, backends and devices that a bundle may need, and whether they are there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from targets.bundle.schema import EngineRecord, RuntimeSpec, TargetRecord
-from targets.detect import Machine
 from targets.detect import machine as this_machine
 from targets.errors import IncompatibleError, MissingBackendError
 from targets.gpu import Gpus, gpus
+from targets.spec import Device
+
+__all__ = [
+    "backend_version",
+    "check_backend",
+    "check_gpu",
+    "check_target_gpu",
+    "finds_device",
+    "gpus",
+    "is_installed",
+    "openvino_devices",
+    "release",
+    "this_machine",
+]
 
 _DISTRIBUTIONS: Final = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml"),
@@ -23,48 +36,6 @@ _DISTRIBUTIONS: Final = {
 }
 _PACKAGES: Final = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-
-
-def check_device(
-    target: TargetRecord,
-    runtime: RuntimeSpec,
-    machine: Machine | None = None,
-    *,
-    engine: EngineRecord | None = None,
-) -> None:
-    """Check a machine against what a bundle was compiled for.
-
-    Args:
-        target: the device of the bundle.
-        runtime: the backend of the bundle.
-        machine: the machine; None is the one that runs.
-        engine: of a bundle for TensorRT.
-
-    Raises:
-        IncompatibleError: other architecture, operating system, CPU features or GPU, too little memory,
-            or a backend that is too old, or for an engine another one than built it.
-        MissingBackendError: the backend is not installed.
-    """
-    found = machine or this_machine()
-    another = "compile the model for this device: `bertc compile --target native`, or see `bertc targets`"
-    if target.os != found.os or target.arch not in (found.arch, "any"):
-        raise IncompatibleError(
-            f"the bundle is for {target.os} on {target.arch}, this is {found.os} on {found.arch}", another
-        )
-    missing = found.missing_features(target.cpu_features)
-    if missing:
-        groups = " and ".join(" or ".join(group) for group in missing)
-        raise IncompatibleError(
-            f"the CPU ({found.cpu_model}) has no {groups}, which the bundle needs", another
-        )
-    if engine is not None:
-        check_gpu(target, engine, gpus())
-    elif 0 < found.memory_mb < target.memory_mb:
-        raise IncompatibleError(
-            f"the bundle needs a device with {target.memory_mb} MiB of memory, this has {found.memory_mb}",
-            another,
-        )
-    check_backend(runtime)
 
 
 def check_gpu(target: TargetRecord, engine: EngineRecord, present: Gpus) -> None:
@@ -160,6 +131,29 @@ def backend_version(backend: str) -> str:
         raise MissingBackendError(
             f"{backend} cannot be imported: {error}", f'pip install "bertc[{backend}]"'
         ) from error
+
+
+def openvino_devices() -> tuple[str, ...]:
+    """The devices that OpenVINO finds here, as in ("CPU", "GPU.0", "NPU"); none where it does not start.
+
+    Raises:
+        MissingBackendError: OpenVINO cannot be imported.
+    """
+    try:
+        openvino = import_module("openvino")
+    except ImportError as error:
+        raise MissingBackendError(
+            f"openvino cannot be imported: {error}", 'pip install "bertc[openvino]"'
+        ) from error
+    try:
+        return tuple(openvino.Core().available_devices)
+    except RuntimeError:  # a plugin or driver that fails to load
+        return ()
+
+
+def finds_device(found: Sequence[str], wanted: Device) -> bool:
+    """Whether a device is among those that OpenVINO finds, which numbers several of a kind: "GPU.1"."""
+    return any(each.split(".", 1)[0] == wanted for each in found)
 
 
 def release(text: str) -> tuple[int, ...]:

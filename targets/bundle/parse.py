@@ -183,6 +183,8 @@ def _runtime(fields: Fields, version: str) -> RuntimeSpec:
     fields.close()
     if runtime.backend != "openvino" and (runtime.device != "CPU" or runtime.lengths):
         raise _fail("runtime.device and runtime.lengths are OpenVINO's")
+    if runtime.device == "NPU" and not runtime.lengths:
+        raise _fail("runtime.lengths must be given for an NPU, which runs fixed shapes alone")
     return runtime
 
 

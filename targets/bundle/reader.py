@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from targets.bundle.device import check_device
 from targets.bundle.digest import check_file, content_digest, read_bounded, read_verified, sums_file
 from targets.bundle.parse import parse_manifest
 from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, walk_bundle
+from targets.bundle.requirements import Requirement, check_device, device_report
 from targets.bundle.schema import MAX_MANIFEST_BYTES, FileEntry, Manifest, model_files
 from targets.errors import IntegrityError, UsageError
 
@@ -143,11 +143,19 @@ class Bundle:
             machine: the machine; None is the one that runs.
 
         Raises:
-            IncompatibleError: other architecture, operating system or CPU features, too little
-                memory, or a backend that is too old.
-            MissingBackendError: the backend is not installed.
+            IncompatibleError: other architecture, operating system, CPU features, GPU or device, too little
+                memory, or a backend that is too old; the message names all of it.
+            MissingBackendError: the backend is not installed, and all else is there.
         """
         check_device(self.manifest.target, self.manifest.runtime, machine, engine=self.manifest.engine)
+
+    def device_report(self, machine: Machine | None = None) -> tuple[Requirement, ...]:
+        """What this bundle needs of a machine, and what the machine has.
+
+        Args:
+            machine: the machine; None is the one that runs.
+        """
+        return device_report(self.manifest.target, self.manifest.runtime, machine, self.manifest.engine)
 
     def session(
         self,

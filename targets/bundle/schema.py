@@ -230,6 +230,11 @@ class Manifest:
     engine: EngineRecord | None = None
     schema_version: str = SCHEMA_VERSION
 
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a run: the tokenizer's, or the largest of the fixed lengths if that is less."""
+        return min((self.tokenizer.max_length, *self.runtime.lengths[-1:]))
+
     def to_json(self) -> bytes:
         """Canonical bytes of bundle.json: sorted keys, UTF-8, two spaces of indent, a final newline."""
         document = asdict(self)

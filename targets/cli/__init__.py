@@ -7,6 +7,7 @@ import click
 from targets.cli.bench import bench_command
 from targets.cli.build import build_command
 from targets.cli.check import selftest_command, verify_command
+from targets.cli.check_device import check_device_command
 from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
 from targets.cli.run import run_command
@@ -18,6 +19,7 @@ __all__ = ["DEVICE_COMMANDS", "device_group"]
 DEVICE_COMMANDS: tuple[click.Command, ...] = (
     run_command,
     verify_command,
+    check_device_command,
     selftest_command,
     bench_command,
     tune_command,

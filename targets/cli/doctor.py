@@ -9,7 +9,13 @@ from typing import Any, Final
 
 import click
 
-from targets.bundle.device import backend_version, check_target_gpu, is_installed
+from targets.bundle.device import (
+    backend_version,
+    check_target_gpu,
+    finds_device,
+    is_installed,
+    openvino_devices,
+)
 from targets.cli.options import print_json, print_text
 from targets.detect import Machine, machine
 from targets.errors import IncompatibleError, MissingBackendError
@@ -73,7 +79,7 @@ def ability(spec: TargetSpec, here: Machine, present: Gpus, missing: list[str]) 
     """
     run = _cannot_run(spec, here, present)
     build = f"{missing[0]} is not installed" if missing else _cannot_compile(spec, here)
-    simulated = "simulated" if spec.gpu and build is None else "none"
+    simulated = "simulated" if (spec.gpu or spec.devices) and build is None else "none"
     return Ability(spec.id, build, run, "measured" if run is None else simulated)
 
 
@@ -86,12 +92,17 @@ def _cannot_run(spec: TargetSpec, here: Machine, present: Gpus) -> str | None:
             return error.message
     elif not here.fits(spec):
         return _differs(spec, here)
+    if spec.devices and is_installed("openvino"):
+        found = openvino_devices()
+        for each in spec.devices:
+            if not finds_device(found, each):
+                return f"OpenVINO finds no {each} here (it has: {', '.join(found) or 'none'})"
     return None if any(map(is_installed, names)) else f"{' and '.join(names)} not installed"
 
 
 def _cannot_compile(spec: TargetSpec, here: Machine) -> str | None:
     names = [profile.name for profile in spec.runtimes]
-    if not spec.gpu and not here.fits(spec):
+    if not (spec.gpu or spec.devices) and not here.fits(spec):
         return _differs(spec, here)
     if "tensorrt" in names or any(map(is_installed, names)):
         return None

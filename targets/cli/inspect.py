@@ -133,6 +133,10 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"precision  {runtime['precision']}"
     versions = f"{runtime['minimum_version']} or newer, tested on {runtime['tested_version']}"
     yield f"runtime    {runtime['backend']} {versions}"
+    if runtime["device"] != "CPU" or runtime["lengths"]:
+        lengths = ", ".join(map(str, runtime["lengths"]))
+        fixed = f", one text at a time at {lengths} tokens" if lengths else ""
+        yield f"device     {runtime['device']}{fixed}"
     for key, value in sorted(runtime["options"].items()):
         yield f"           {key} = {value}"
     sizes = f"model {document['model_bytes'] / 1e6:.1f} MB, bundle {document['bundle_bytes'] / 1e6:.1f} MB"

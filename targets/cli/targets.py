@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
+from targets.cli.explain import explain, to_json
 from targets.cli.options import print_json, print_text
 from targets.errors import IncompatibleError
-from targets.spec import TargetSpec
 
 
 @click.group("targets", invoke_without_command=True)
@@ -35,14 +33,15 @@ def list_command(outer: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show_command(outer: bool, target: str, as_json: bool) -> None:
-    """Show one target: its id, `native`, or the path of a profile."""
+    """Show what one target is and why: its id, `native`, or the path of a .toml profile."""
     from targets.registry import get_target
 
     spec = get_target(target)
     if as_json or outer:
-        print_json(asdict(spec))
-    else:
-        _show(spec)
+        print_json(to_json(spec))
+        return
+    for line in explain(spec):
+        print_text(line)
 
 
 def _list(as_json: bool) -> None:
@@ -50,7 +49,7 @@ def _list(as_json: bool) -> None:
 
     specs, native = list_targets(), _native()
     if as_json:
-        print_json({"targets": [asdict(spec) for spec in specs], "native": native})
+        print_json({"targets": [to_json(spec) for spec in specs], "native": native})
         return
     width = max(len(spec.id) for spec in specs)
     names = {spec.id: ", ".join(profile.name for profile in spec.runtimes) for spec in specs}
@@ -67,28 +66,3 @@ def _native() -> str | None:
         return detect_native().id
     except IncompatibleError:
         return None
-
-
-def _show(spec: TargetSpec) -> None:
-    features = " and ".join(" or ".join(group) for group in spec.cpu_features) or "none"
-    print_text(f"{spec.id}: {spec.description}")
-    print_text(f"machine   {spec.os} on {spec.arch}, {spec.memory_mb} MiB")
-    print_text(f"features  {features}")
-    if spec.shapes is not None:
-        capabilities = " or ".join(spec.compute_capabilities) or "any"
-        shapes = " / ".join(f"{batch}x{tokens}" for batch, tokens in spec.shapes.all)
-        print_text(f"GPU       compute capability {capabilities}")
-        print_text(f"shapes    {shapes} (batch x tokens: least, typical, largest)")
-    print_text(f"threads   {spec.threads or 'all cores'}")
-    print_text(f"evidence  {spec.evidence}")
-    for profile in spec.runtimes:
-        scheme = profile.scheme
-        kind = "asymmetric" if scheme.asymmetric else "symmetric"
-        print_text(
-            f"{profile.name}: {kind} {scheme.activation} activations, weights to +-{scheme.weight_qmax}, "
-            f"attention products {scheme.attention_products}, bias {scheme.bias}"
-        )
-        if spec.gpu:
-            print_text(f"  --precision int8 is {scheme.form}")
-        for key, value in sorted(profile.options.items()):
-            print_text(f"  {key} = {value}")

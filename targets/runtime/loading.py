@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TOKENIZER_PATH, model_files
@@ -80,12 +80,15 @@ def load(
         threads=settings.threads,
         options=manifest.runtime.options,
         streams=settings.streams,
-        shapes=settings.shapes.within(manifest.tokenizer.max_length),
+        shapes=settings.shapes.within(manifest.max_length),
         cached=bundle.id if cache else None,
         cuda_graphs=cuda_graphs,
+        device=manifest.runtime.device,
+        lengths=manifest.runtime.lengths,
     )
     needs_type_ids = "token_type_ids" in backend.input_names
-    encoder = TextEncoder.from_bytes(tokenizer, manifest.tokenizer, needs_type_ids)
+    limits = replace(manifest.tokenizer, max_length=manifest.max_length)
+    encoder = TextEncoder.from_bytes(tokenizer, limits, needs_type_ids)
     clock.append(time.perf_counter())
     return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))
 

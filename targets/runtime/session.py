@@ -97,7 +97,7 @@ class Session:
             threads: threads of all streams; None for those of the settings, 0 for every physical core.
             settings: how to run; None for what `bertc tune` found best on this machine, or else the default.
             objective: which of its findings: the answer to one text soon, or many texts a second.
-            batch_size: as for the class.
+            batch_size: as for the class; a device of fixed lengths runs texts one by one in any case.
             check_device: whether to refuse a machine that the bundle was not built for.
             cache: as for `Bundle.session`.
             cuda_graphs: as for `Bundle.session`.
@@ -110,10 +110,11 @@ class Session:
         """
         if check_device:
             bundle.check_device()
-        backend = bundle.manifest.runtime.backend
+        runtime = bundle.manifest.runtime
         chosen = settings or settings_of(bundle, objective)
         if chosen is None:
-            chosen = default_settings(backend, objective, resolve_threads(threads or 0))
+            available = resolve_threads(threads or 0)
+            chosen = default_settings(runtime.backend, objective, available, runtime.device)
         if threads is not None:
             chosen = replace(chosen, threads=threads)
         loaded = load(bundle, chosen, cache=cache, cuda_graphs=cuda_graphs, build=build)
@@ -122,7 +123,7 @@ class Session:
             loaded.encoder,
             bundle.manifest.task,
             bundle.manifest.task_config,
-            batch_size=batch_size,
+            batch_size=1 if runtime.lengths else batch_size,
             settings=chosen,
             timings=loaded.timings,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from targets.errors import UsageError
+from targets.spec import Device, lengths_within
 
 When = Literal["lazy", "ahead"]
 Objective = Literal["latency", "throughput"]
@@ -61,9 +62,7 @@ class ShapePolicy:
 
     def within(self, max_length: int) -> ShapePolicy:
         """The policy for a model that reads no more than `max_length` tokens."""
-        fitting = tuple(each for each in self.lengths if each < max_length)
-        longer = len(fitting) < len(self.lengths)
-        return replace(self, lengths=(*fitting, max_length) if longer else fitting)
+        return replace(self, lengths=lengths_within(self.lengths, max_length))
 
 
 DYNAMIC: Final = ShapePolicy(lengths=())
@@ -107,7 +106,7 @@ class RunSettings:
                 raise UsageError(f"{name} cannot be {value}", f"give {low} to {high}")
 
 
-def default_settings(backend: str, objective: Objective, threads: int) -> RunSettings:
+def default_settings(backend: str, objective: Objective, threads: int, device: Device = "CPU") -> RunSettings:
     """The settings of a bundle that was not tuned.
 
     Many texts go through OpenVINO in streams of one thread each, up to 8, which share the weights: no thread
@@ -117,7 +116,10 @@ def default_settings(backend: str, objective: Objective, threads: int) -> RunSet
         backend: the runtime's name.
         objective: what to be fast at.
         threads: that the session will have, at least 1.
+        device: of OpenVINO; what was measured for CPUs is left out on the others.
     """
+    if device != "CPU":
+        return RunSettings(shapes=DYNAMIC)
     if objective == "throughput" and backend == "openvino":
         return RunSettings(streams=min(threads, _STREAMS), shapes=DYNAMIC)
     return RunSettings()

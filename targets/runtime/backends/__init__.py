@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from targets.errors import IncompatibleError, MissingBackendError, UsageError
 from targets.runtime.backends.base import Backend
 from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.settings import DYNAMIC, ShapePolicy
-from targets.spec import GPU_RUNTIMES
+from targets.spec import GPU_RUNTIMES, Device
 
 __all__ = ["Backend", "open_backend", "open_backend_from_path"]
 
@@ -28,6 +28,8 @@ def open_backend(
     shapes: ShapePolicy = DYNAMIC,
     cached: str | None = None,
     cuda_graphs: bool = False,
+    device: Device = "CPU",
+    lengths: Sequence[int] = (),
 ) -> Backend:
     """Loads a model from bytes that the caller has already checked.
 
@@ -42,6 +44,9 @@ def open_backend(
         cached: id of the bundle whose compiled model OpenVINO keeps in the user's cache folder; None to keep
             nothing.
         cuda_graphs: whether single texts of the lengths in `shapes` are run as CUDA graphs, on a GPU.
+        device: of OpenVINO, on which the model is compiled.
+        lengths: in tokens, ascending, of the only shapes that OpenVINO compiles, one text each, `shapes` or
+            not; none of them: any shape.
 
     Raises:
         MissingBackendError: the runtime is not installed.
@@ -49,7 +54,11 @@ def open_backend(
         UnsupportedError: an option that is not allowed, or a model that reaches outside its own bytes.
         UsageError: an unknown runtime.
     """
-    return _open(runtime, model, weights, threads, options, streams, shapes, cached, cuda_graphs)
+    if runtime != "openvino" and (device != "CPU" or lengths):
+        raise UsageError(f"{runtime} has no devices and fixed lengths", "they are OpenVINO's: use openvino")
+    return _open(
+        runtime, model, weights, threads, options, streams, shapes, cached, cuda_graphs, device, lengths
+    )
 
 
 def open_backend_from_path(
@@ -82,6 +91,8 @@ def _open(
     shapes: ShapePolicy = DYNAMIC,
     cached: str | None = None,
     cuda_graphs: bool = False,
+    device: Device = "CPU",
+    lengths: Sequence[int] = (),
 ) -> Backend:
     if threads < 0:
         raise UsageError(f"threads cannot be {threads}", "give 0 for all cores, or a positive number")
@@ -97,7 +108,15 @@ def _open(
         from targets.runtime.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(
-            model, weights, threads=count, options=options, streams=streams, shapes=shapes, cached=cached
+            model,
+            weights,
+            threads=count,
+            options=options,
+            streams=streams,
+            shapes=shapes,
+            cached=cached,
+            device=device,
+            lengths=lengths,
         )
     if runtime in GPU_RUNTIMES and isinstance(model, bytes):
         from targets.runtime.backends.tensorrt import TensorRtBackend

@@ -1,60 +1,47 @@
-"""Models on OpenVINO's CPU plugin."""
+"""Models on OpenVINO's devices."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 
-from targets.errors import IncompatibleError, InternalError
-from targets.runtime.backends.base import OUTPUT_NAMES, Array, check_options, closed_error
+from targets.errors import BertcError, IncompatibleError, InternalError
+from targets.runtime.backends.base import OUTPUT_NAMES, Array, closed_error
 from targets.runtime.backends.openvino_cache import cache_file, read_cached, write_cached
+from targets.runtime.backends.openvino_devices import compile_properties
 from targets.runtime.backends.openvino_shapes import Requests, ShapeModels
+from targets.runtime.backends.openvino_static import StaticShapes
 from targets.runtime.settings import DYNAMIC, ShapePolicy
-
-_YES_NO = frozenset({"YES", "NO"})
-
-ALLOWED_OPTIONS: Mapping[str, frozenset[str] | None] = {
-    "CPU_DENORMALS_OPTIMIZATION": _YES_NO,
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": None,
-    "ENABLE_CPU_PINNING": _YES_NO,
-    "ENABLE_HYPER_THREADING": _YES_NO,
-    "EXECUTION_MODE_HINT": frozenset({"ACCURACY", "PERFORMANCE"}),
-    "INFERENCE_PRECISION_HINT": frozenset({"f32", "bf16", "f16"}),
-    "KV_CACHE_PRECISION": frozenset({"f32", "bf16", "f16", "u8"}),
-    "NUM_STREAMS": None,
-    "PERFORMANCE_HINT": frozenset({"LATENCY", "THROUGHPUT"}),
-    "SCHEDULING_CORE_TYPE": frozenset({"ANY_CORE", "PCORE_ONLY", "ECORE_ONLY"}),
-}
-
-_DEFAULTS = {
-    "PERFORMANCE_HINT": "LATENCY",
-    "NUM_STREAMS": "1",
-    # Left to itself the plugin computes in bfloat16 or float16 where the CPU has them, unvalidated.
-    "INFERENCE_PRECISION_HINT": "f32",
-}
+from targets.spec import Device
 
 
 class OpenVinoBackend:
-    """A model on OpenVINO's CPU plugin.
+    """A model on one of OpenVINO's devices.
 
     Args:
         model: the XML as bytes, or the path of an XML or ONNX file.
         weights: the `.bin` as bytes when `model` is bytes.
-        threads: inference threads of all streams, at least 1.
-        options: each on `ALLOWED_OPTIONS`; they override the latency hint and float32.
-        streams: runs computed side by side.
-        shapes: the shapes compiled for themselves; none with more than one stream, which they would halt.
+        threads: inference threads of all streams on the CPU, at least 1.
+        options: see `targets.runtime.backends.openvino_devices.compile_properties`.
+        streams: runs computed side by side, on the CPU.
+        shapes: the shapes compiled for themselves, on the CPU; none with more than one stream, which they
+            would halt.
         cached: the bundle whose compiled model is kept in the user's cache folder; None to keep nothing.
+            Only of the CPU's model of dynamic shape: what other devices compile depends on their driver.
+        device: that the model is compiled on.
+        lengths: in tokens, ascending; where there are any, models of one text and one of these are compiled
+            and no other, and `run` takes no other length.
 
     Raises:
-        IncompatibleError: this OpenVINO cannot load the model.
-        UnsupportedError: an option off the list.
+        IncompatibleError: this OpenVINO cannot load the model, or has no such device.
+        UnsupportedError: an option that the device does not take.
     """
 
     name = "openvino"
@@ -69,55 +56,61 @@ class OpenVinoBackend:
         streams: int = 1,
         shapes: ShapePolicy = DYNAMIC,
         cached: str | None = None,
+        device: Device = "CPU",
+        lengths: Sequence[int] = (),
     ) -> None:
         """Loads and compiles the model."""
-        check_options(self.name, options, ALLOWED_OPTIONS)
-        properties = {**_DEFAULTS, **options, "INFERENCE_NUM_THREADS": str(threads)}
-        if streams > 1:
-            properties["NUM_STREAMS"] = str(streams)
+        properties = compile_properties(device, options, threads, streams)
         self.version: str = ov.__version__.split("-", 1)[0]
         try:
             core = ov.Core()
-            compiled = _compiled(core, model, weights, properties, cached)
+            read = partial(_read, core, model, weights)
+            if lengths:
+                self._models: _AnyShape | StaticShapes = StaticShapes(core, read, device, properties, lengths)
+            else:
+                kept = cached if device == "CPU" else None
+                compiled = _compiled(core, read, device, properties, kept)
+                wanted = shapes if device == "CPU" and streams == 1 else DYNAMIC
+                size = len(weights) if weights is not None else 0
+                own = ShapeModels(core, read, properties, wanted, size)
+                self._models = _AnyShape(compiled, streams if device == "CPU" else 1, own)
         except Exception as error:  # OpenVINO raises plain RuntimeError, and its bindings several others
             raise IncompatibleError(
-                f"openvino {self.version} cannot load the model: {_reason(error)}",
-                'run `bertc verify` on the bundle, or: pip install -U "bertc[openvino]"',
+                f"openvino {self.version} cannot load the model on the {device}: {_reason(error)}",
+                'run `bertc check-device` on the bundle, or: pip install -U "bertc[openvino]"',
             ) from error
-        self._requests: Requests | None = Requests(compiled, streams)
-        self._outputs = {_output_name(port): index for index, port in enumerate(compiled.outputs)}
-        self.input_names: tuple[str, ...] = tuple(port.get_any_name() for port in compiled.inputs)
+        network = self._models.network
+        self._outputs = {_output_name(port): index for index, port in enumerate(network.outputs)}
+        self.input_names: tuple[str, ...] = tuple(port.get_any_name() for port in network.inputs)
         self.output_names: tuple[str, ...] = tuple(self._outputs)
-        size = len(weights) if weights is not None else 0
-        wanted = shapes if streams == 1 else DYNAMIC
-        self._shapes = ShapeModels(core, lambda: _read(core, model, weights), properties, wanted, size)
-        if wanted.when == "ahead":
-            self._shapes.prepare(wanted.lengths)
+        if not lengths and shapes.when == "ahead":
+            self._models.prepare(shapes.lengths)
 
     @property
     def shapes(self) -> Mapping[int, float]:
         """The lengths of the models of one shape that are there, and the seconds that each took."""
-        return self._shapes.seconds
+        return self._models.seconds
 
     def padded(self, batch: int, length: int) -> int:
         """See `targets.runtime.backends.base.Shaped.padded`."""
-        return self._shapes.padded(batch, length)
+        return self._models.padded(batch, length)
 
     def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
         """See `targets.runtime.backends.base.Shaped.prepare`."""
-        return self._shapes.prepare(lengths)
+        return self._models.prepare(lengths)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Runs the model; see `targets.runtime.backends.base.Backend.run`. More calls than streams wait."""
+        """Runs the model; see `targets.runtime.backends.base.Backend.run`. More calls than streams wait.
+
+        Raises:
+            UsageError: a length other than the fixed ones, or the backend was closed.
+        """
         names = self.output_names if outputs is None else tuple(outputs)
-        dynamic = self._requests
-        if dynamic is None:
-            raise closed_error()
-        requests = self._shapes.find(feeds["input_ids"].shape) or dynamic
+        places = [self._outputs[name] for name in names]
         try:
-            with requests.one() as request:
-                request.infer(feeds)
-                return {name: request.output(self._outputs[name]) for name in names}
+            return dict(zip(names, self._models.run(feeds, places), strict=True))
+        except BertcError:
+            raise
         except Exception as error:  # as above
             raise InternalError(
                 f"openvino failed to run the model: {_reason(error)}",
@@ -126,22 +119,49 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """Releases the model."""
-        self._requests = None
-        self._shapes.close()
+        self._models.close()
+
+
+class _AnyShape:
+    """The model of dynamic shape, and those of one shape beside it."""
+
+    def __init__(self, compiled: Any, streams: int, own: ShapeModels) -> None:
+        self.network = compiled
+        self._requests: Requests | None = Requests(compiled, streams)
+        self._own = own
+        self.padded = own.padded
+        self.prepare = own.prepare
+
+    @property
+    def seconds(self) -> Mapping[int, float]:
+        return self._own.seconds
+
+    def run(self, feeds: Mapping[str, Array], places: Sequence[int]) -> list[Array]:
+        dynamic = self._requests
+        if dynamic is None:
+            raise closed_error()
+        requests = self._own.find(feeds["input_ids"].shape) or dynamic
+        with requests.one() as request:
+            request.infer(feeds)
+            return [request.output(place) for place in places]
+
+    def close(self) -> None:
+        self.network = self._requests = None
+        self._own.close()
 
 
 def _compiled(
-    core: Any, model: bytes | Path, weights: bytes | None, properties: Mapping[str, str], cached: str | None
+    core: Any, read: Callable[[], Any], device: Device, properties: Mapping[str, str], cached: str | None
 ) -> Any:
     if cached is None:
-        return core.compile_model(_read(core, model, weights), "CPU", properties)
+        return core.compile_model(read(), device, properties)
     path = cache_file(cached, ov.__version__, properties)
     blob = read_cached(path)
     if blob is not None:
         # What OpenVINO refuses is another version's, or damaged.
         with contextlib.suppress(RuntimeError):
-            return core.import_model(blob, "CPU", properties)
-    compiled = core.compile_model(_read(core, model, weights), "CPU", properties)
+            return core.import_model(blob, device, properties)
+    compiled = core.compile_model(read(), device, properties)
     write_cached(path, _exported(compiled))
     return compiled
 

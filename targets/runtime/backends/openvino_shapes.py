@@ -1,4 +1,4 @@
-"""OpenVINO models of one shape each, beside the one of dynamic shape."""
+"""OpenVINO models of one shape each, beside the one of dynamic shape, on the CPU."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from targets.runtime.backends.base import Array
 from targets.runtime.settings import ShapePolicy
+from targets.spec import Device
 
 _ASKED: Final = 2
 _CLEARLY: Final = 2
@@ -66,6 +67,13 @@ class Requests:
             yield request
         finally:
             self._free.put(request)
+
+
+def compile_fixed(core: Any, network: Any, length: int, device: Device, properties: Mapping[str, str]) -> Any:
+    """A model compiled for one text of so many tokens; the network stays as it is."""
+    fixed = network.clone()
+    fixed.reshape({port.get_any_name(): [1, length] for port in fixed.inputs})
+    return core.compile_model(fixed, device, properties)
 
 
 class ShapeModels:
@@ -172,9 +180,7 @@ class ShapeModels:
             start = time.perf_counter()
             if self._network is None:
                 self._network = read()
-            fixed = self._network.clone()
-            fixed.reshape({port.get_any_name(): [1, length] for port in fixed.inputs})
-            requests = Requests(self._core.compile_model(fixed, "CPU", self._properties))
+            requests = Requests(compile_fixed(self._core, self._network, length, "CPU", self._properties))
             with self._lock:
                 if self._read is None:
                     return

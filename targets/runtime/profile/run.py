@@ -101,7 +101,7 @@ def profiler_of(bundle: Bundle, threads: int) -> Profiler:
         UnsupportedError: a runtime without a profiler.
     """
     runtime = bundle.manifest.runtime
-    if runtime.backend == "openvino":
+    if runtime.backend == "openvino" and runtime.device == "CPU":
         from targets.runtime.profile.openvino import OpenVinoProfiler
 
         model, weights = (bundle.read(path) for path in model_files(runtime))
@@ -112,7 +112,8 @@ def profiler_of(bundle: Bundle, threads: int) -> Profiler:
         (model,) = (bundle.read(path) for path in model_files(runtime))
         return OnnxRuntimeProfiler(model, threads, runtime.options)
     raise UnsupportedError(
-        f"there is no profiler for {runtime.backend}", "leave out --profile, or compile for another runtime"
+        f"there is no profiler for {runtime.backend} on this device",
+        "leave out --profile, or compile for another runtime",
     )
 
 

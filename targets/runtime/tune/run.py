@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from targets.bundle.device import backend_version
 from targets.bundle.schema import SELFTEST_PATH, TOKENIZER_PATH
 from targets.detect import machine
-from targets.errors import IncompatibleError, IntegrityError, UsageError
+from targets.errors import IncompatibleError, IntegrityError, UnsupportedError, UsageError
 from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.items import TextItem
 from targets.runtime.selftest import SelfTest, compare, parse_selftest
@@ -135,6 +135,7 @@ def check_bundles(bundles: Sequence[Bundle]) -> None:
 
     Raises:
         UsageError: none, more than 6, one twice, or two of different models.
+        UnsupportedError: one for another device of OpenVINO than the CPU.
         BertcError: as for `Bundle.check_device`.
     """
     if not 1 <= len(bundles) <= MAX_OPEN:
@@ -143,6 +144,12 @@ def check_bundles(bundles: Sequence[Bundle]) -> None:
     for number, bundle in enumerate(bundles):
         if bundle.id in {other.id for other in bundles[:number]}:
             raise UsageError(f"{bundle.path} is given twice", "give each bundle once")
+        device = bundle.manifest.runtime.device
+        if device != "CPU":
+            raise UnsupportedError(
+                f"{bundle.path} runs on the {device}, and tuning is of a CPU's threads, streams and shapes",
+                "run it as it is; `bertc bench` times it",
+            )
         if _model_of(bundle) != _model_of(first):
             raise UsageError(
                 f"{bundle.path} and {first.path} are of different models",

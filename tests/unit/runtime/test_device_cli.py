@@ -277,7 +277,7 @@ def test_targets(bertc: Bertc) -> None:
     assert all(name in human for name in names)
     shown_one = bertc("targets", "show", "x86-64-vnni", "--json").json
     assert shown_one in listed["targets"]
-    assert "activations" in bertc("targets", "show", "x86-64-vnni").out
+    assert "unsigned 8 bits" in bertc("targets", "show", "x86-64-vnni").out
     unknown = bertc("targets", "show", "x86-64-vnn")
     assert unknown.code == 2
     assert "x86-64-vnni" in unknown.err

@@ -15,7 +15,7 @@ from targets.gpu import Gpu, Gpus
 from targets.registry import get_target, list_targets
 from targets.spec import RUNTIMES
 
-VNNI = Machine("x86_64", "linux", "Test CPU", frozenset({"avx_vnni"}), 4, 8192)
+VNNI = Machine("x86_64", "linux", "Test CPU", frozenset({"avx2", "avx_vnni"}), 4, 8192)
 NO_GPU = Gpus(reason="there is no NVIDIA driver")
 ADA = Gpus((Gpu(0, "RTX 4090", "8.9", 24_000),), "13.0")
 
@@ -42,6 +42,23 @@ def test_a_gpu_that_is_not_there_is_simulated() -> None:
     assert found.run == "it needs a GPU of compute capability 8.9, and there is no NVIDIA driver"
     assert ability(get_target("rtx-ampere"), VNNI, ADA, []).run == (
         "it needs a GPU of compute capability 8.6, and RTX 4090 has 8.9"
+    )
+
+
+def test_a_device_of_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = get_target("intel-npu")
+    monkeypatch.setattr(doctor, "openvino_devices", lambda: ("CPU", "GPU"))
+    found = ability(spec, VNNI, NO_GPU, [])
+    assert found == Ability("intel-npu", None, "OpenVINO finds no NPU here (it has: CPU, GPU)", "simulated")
+    assert ability(get_target("intel-igpu"), VNNI, NO_GPU, []).evidence == "measured"
+    arm = ability(spec, replace(VNNI, arch="aarch64"), NO_GPU, [])
+    assert (arm.compile, arm.run, arm.evidence) == (None, "this is linux on aarch64", "simulated")
+    monkeypatch.setattr(doctor, "is_installed", lambda _: False)
+    found = ability(spec, VNNI, NO_GPU, [])
+    assert (found.compile, found.run, found.evidence) == (
+        "openvino not installed",
+        "openvino not installed",
+        "none",
     )
 
 

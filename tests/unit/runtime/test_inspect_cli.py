@@ -132,6 +132,7 @@ def test_an_operator_in_float_is_not_hidden(bertc: Bertc, bundle: Path) -> None:
 def test_a_bundle_of_schema_1_0(bertc: Bertc, bundle: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         del document["placement"], document["engine"], document["target"]["compute_capabilities"]
+        del document["runtime"]["device"], document["runtime"]["lengths"]
         document.update(schema_version="1.0")
 
     edit_manifest(bundle, edit)

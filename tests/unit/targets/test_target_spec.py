@@ -16,7 +16,7 @@ from targets.detect import Machine
 from targets.errors import BertcError, IncompatibleError, UsageError
 from targets.fields import nearest
 from targets.registry import detect_native, get_target, list_targets
-from targets.spec import QuantScheme, TargetSpec, load_profile, parse_profile
+from targets.spec import QuantScheme, TargetSpec, lengths_within, load_profile, parse_profile
 
 VNNI = (files("targets") / "profiles" / "x86-64-vnni.toml").read_text(encoding="utf-8")
 MACHINE = Machine("x86_64", "linux", "Test CPU", frozenset({"avx2", "avx_vnni"}), 2, 4096)
@@ -94,12 +94,17 @@ EDITS = {
         "runtimes[0].lengths must be at most 32 integers, ascending",
     ),
     "length zero": ('name = "openvino"', 'name = "openvino"\nlengths = [0]', "lengths must be between 1 and"),
+    "NPU of any shape": (
+        'name = "openvino"',
+        'name = "openvino"\ndevice = "NPU"',
+        "lengths must be given for the device NPU",
+    ),
     "device of another": (
         'name = "onnxruntime"',
         'name = "onnxruntime"\ndevice = "GPU"',
         "device and lengths are for openvino, not for onnxruntime",
     ),
-    "reason a text": ("threads = 0", 'threads = 0\nwhy = "x"', "why must be a list, not a string"),
+    "reason a text": ('why = ["att', 'why = "x" # ["att', "runtimes[0].why must be a list, not a string"),
     "id upper case": ('id = "x86-64-vnni"', 'id = "X86"', "id must match"),
     "id a path": ('id = "x86-64-vnni"', 'id = "../x"', "id must match"),
     "not TOML": ('id = "x86-64-vnni"', "id = ", "not TOML"),
@@ -253,3 +258,21 @@ def test_any_text_is_a_profile_or_a_usage_error(text: str) -> None:
     with pytest.raises(BertcError) as caught:
         parsed(text)
     assert isinstance(caught.value, UsageError)
+
+
+def test_lengths_within_what_a_model_reads() -> None:
+    lengths = get_target("intel-npu").runtime("openvino").lengths
+    assert lengths_within(lengths, 512) == (32, 64, 128, 256, 512)
+    assert lengths_within(lengths, 100) == (32, 64, 100)
+    assert lengths_within(lengths, 16) == (16,)
+    assert lengths_within(lengths, 8192) == lengths
+    assert lengths_within((), 128) == ()
+
+
+@pytest.mark.parametrize("name", ["intel-igpu", "intel-npu"])
+def test_a_device_of_openvino_is_never_native(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = get_target(name)
+    assert target.evidence == "simulated"
+    monkeypatch.setattr(registry, "list_targets", lambda: [target])
+    with pytest.raises(IncompatibleError):
+        detect_native(MACHINE)
