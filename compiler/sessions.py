@@ -6,8 +6,9 @@ from typing import Final
 
 from compiler.lower.tensorrt.simulation import SimulatedBackend
 from targets.bundle.reader import Bundle
-from targets.bundle.schema import TOKENIZER_PATH, TaskConfig
+from targets.bundle.schema import TOKENIZER_PATH, TaskConfig, model_files
 from targets.errors import IncompatibleError, MissingBackendError, UsageError
+from targets.runtime.backends import open_backend
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings
@@ -30,16 +31,20 @@ def open_bundle_session(bundle: Bundle, *, threads: int = 0) -> Session:
 
 
 def open_simulated_session(bundle: Bundle, *, threads: int = 0) -> Session:
-    """A session over the graph of a bundle for a GPU, computed on this CPU.
+    """A session over the graph of a bundle for a GPU or an NPU, computed on this CPU.
 
     Raises:
         UsageError: a bundle for a CPU, which is run and not simulated.
         IntegrityError: a file is not what the manifest says.
     """
     manifest = bundle.manifest
-    if manifest.engine is None:
+    if manifest.engine is not None:
+        backend: Backend = SimulatedBackend(bundle.read(manifest.engine.variants[0].onnx), threads=threads)
+    elif manifest.runtime.device != "CPU":
+        model, weights = (bundle.read(path) for path in model_files(manifest.runtime))
+        backend = open_backend(manifest.runtime.backend, model, weights, threads=threads)
+    else:
         raise UsageError(f"{bundle.path} is for a CPU", "run it on one")
-    backend = SimulatedBackend(bundle.read(manifest.engine.variants[0].onnx), threads=threads)
     return open_session(backend, bundle_encoder(bundle), manifest.task, manifest.task_config)
 
 
@@ -51,8 +56,8 @@ def bundle_encoder(bundle: Bundle) -> TextEncoder:
 
 
 def evidence_here(bundle: Bundle) -> Evidence:
-    """What a validation on this machine shows: bundles for a GPU are simulated where that is not there."""
-    if bundle.manifest.engine is None:
+    """What a validation on this machine shows: bundles for a GPU or NPU are simulated where it is not there."""
+    if bundle.manifest.engine is None and bundle.manifest.runtime.device == "CPU":
         return "measured"
     try:
         bundle.check_device()

@@ -50,9 +50,9 @@ def validate_command(
     On the data that the bundle was compiled with, the FP32 model's answers are in the bundle. On other
     data give the checkpoint with --model; without it only the bundle's own metrics are measured.
 
-    With --emulate the bundle runs on a CPU that is not here, in the device's own runtime (see `bertc emulator`),
-    over the 200 texts that the compile kept answers to, and is compared with the exact integer reference as
-    well. Nothing is timed there.
+    With --emulate the bundle runs on a CPU that is not here, in the device's own runtime (see `bertc
+    emulator`), over the texts that the compile kept answers to, and is compared with the exact integer
+    reference as well. Nothing is timed there.
     """
     from calibration.examples import DataOptions
     from compiler.cli.text_progress import text_progress
