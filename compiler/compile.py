@@ -131,8 +131,8 @@ class _Compile:
                 continue
             variant = self._attempts.with_speedup(variant, spec, best)
             draft = packer.draft(path, spec, variant, candidates, best)
-            sample = samples.of(variant, best, spec)
-            if self._options.validate_emulated and sample is not None:
+            sample = samples.of(variant, best, spec) if self._emulated else None
+            if self._options.validate_emulated and sample is not None and self._elsewhere(spec):
                 validation = samples.emulated(packer, draft, sample, validation)
                 if validation.status == "failed":
                     failed.append((spec, validation))
@@ -164,11 +164,16 @@ class _Compile:
                 check_device_precision(profile.device, precision)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
-            if self._options.validate_emulated:
-                require_userland(emulated_cpu(spec).userland)
             self._evidence[spec.id] = evidence_of(spec, here)
-        self._emulated = any(spec.emulation is not None for spec in specs)
+            if self._options.validate_emulated and self._evidence[spec.id] == "simulated":
+                require_userland(emulated_cpu(spec).userland)
+        self._emulated = self._options.validate_emulated or any(
+            spec.emulation is not None and self._evidence[spec.id] == "simulated" for spec in specs
+        )
         return specs
+
+    def _elsewhere(self, spec: TargetSpec) -> bool:
+        return self._evidence[spec.id] == "simulated"
 
     def _load(self) -> Checkpoint:
         options = self._options

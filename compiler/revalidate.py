@@ -95,8 +95,8 @@ def revalidate(
     with opened(bundle, threads=threads) as session:
         compiled = evaluator.predict(session, progress)
         cut = truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
-    found = evaluator.compare(baseline, compiled, max_drop=allowed, evidence=evidence)
-    return found, (*cut, *notes)
+    sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
+    return sample.judged(compiled, max_drop=allowed, evidence=evidence), (*cut, *notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import targets.errors
@@ -19,6 +20,7 @@ from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.pipe import (
     ERROR,
     HELLO,
+    MODEL,
     WANTED,
     EndOfFramesError,
     pack_json,
@@ -122,13 +124,37 @@ def open_emulated(
         IncompatibleError: the bundle does not fit that CPU, or its runtime crashes there.
         MissingBackendError: there is no QEMU.
     """
-    with ExitStack() as stack:
-        arguments = ["-m", _MODULE, str(bundle.path.resolve()), str(threads)]
-        backend = bundle.manifest.runtime.backend
-        command = stack.enter_context(guest_command(cpu, userland, backend, arguments))
-        opened = PipeBackend(command)
-        stack.callback(opened.close)
-        yield opened
+    with _opened(cpu, userland, bundle.manifest.runtime.backend, [str(bundle.path.resolve())], threads) as it:
+        yield it
+
+
+@contextmanager
+def open_emulated_model(
+    runtime: str, path: Path, cpu: EmulatedCpu, userland: Userland, *, threads: int = 0
+) -> Iterator[PipeBackend]:
+    """A model file that is no bundle, as another quantizer writes it, on an emulated CPU.
+
+    Args:
+        runtime: that runs it.
+        path: an ONNX file, or the XML of an OpenVINO model.
+        cpu: as for `open_emulated`.
+        userland: as for `open_emulated`.
+        threads: as for `open_emulated`.
+    """
+    with _opened(cpu, userland, runtime, [MODEL, runtime, str(path.resolve())], threads) as backend:
+        yield backend
+
+
+@contextmanager
+def _opened(
+    cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Sequence[str], threads: int
+) -> Iterator[PipeBackend]:
+    with guest_command(cpu, userland, runtime, ["-m", _MODULE, *arguments, str(threads)]) as command:
+        backend = PipeBackend(command)
+        try:
+            yield backend
+        finally:
+            backend.close()
 
 
 def guest_output(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Sequence[str]) -> str:

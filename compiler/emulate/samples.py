@@ -37,7 +37,7 @@ class Samples:
     def of(self, source: Source, candidate: Candidate, spec: TargetSpec) -> Sample | None:
         """The sample for one artifact; None where the target cannot be emulated, or without data."""
         known = source.sample
-        if known is None or spec.emulation is None:
+        if known is None or spec.gpu:
             return None
         integers = self._integers
         integer = integers.of(candidate, spec, known.evaluator, source) if is_integer(candidate) else None

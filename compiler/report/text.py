@@ -15,7 +15,7 @@ def validation_rows(validation: Validation) -> list[tuple[str, str]]:
     rows = [(validation.metric, _metric(validation))] if validation.metric != "agreement" else []
     if validation.agreement is not None:
         rows.append(("agreement", f"{100 * validation.agreement:.2f}% with FP32 over {validation.n} texts"))
-    rows += _evidence_rows(validation)
+    rows += _evidence_rows(validation) + _integer_rows(validation)
     verdict = f"{validation.status} (largest drop allowed: {validation.max_drop:g})"
     rows.append(("gate", f"{verdict}: {validation.reason}" if validation.reason else verdict))
     return rows
@@ -29,14 +29,15 @@ def _evidence_rows(validation: Validation) -> list[tuple[str, str]]:
         return [("evidence", f"{validation.evidence} on this machine; validate again on the device")]
     passed = "passes" if found["selftest"] else "FAILS"
     where = f"{found['runtime']} {found['version']} on {found['cpu']} (QEMU {found['qemu']})"
-    rows = [("evidence", f"emulated: {where}, where the self-test {passed}")]
-    if validation.integer is not None:
-        agreement, gap = validation.integer["agreement"], validation.integer["max_abs"]
-        numbers = "" if gap is None else f", outputs within {gap:.2g}"
-        rows.append(
-            ("integers", f"{100 * (agreement or 0.0):.2f}% agreement with the exact reference{numbers}")
-        )
-    return rows
+    return [("evidence", f"emulated: {where}, where the self-test {passed}")]
+
+
+def _integer_rows(validation: Validation) -> list[tuple[str, str]]:
+    if validation.integer is None:
+        return []
+    agreement, gap = validation.integer["agreement"] or 0.0, validation.integer["max_abs"]
+    numbers = "" if gap is None else f", outputs within {gap:.2g}"
+    return [("integers", f"{100 * agreement:.2f}% agreement with the exact reference{numbers}")]
 
 
 def precision_rows(quantization: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A bundle that is run by another process, as under an emulator: `python -m targets.runtime.pipe BUNDLE`.
+"""A model that another process runs, as under an emulator: `python -m targets.runtime.pipe BUNDLE THREADS`.
 
 Frames go through the standard streams: the length in bytes as a little-endian 64-bit integer, then an .npz
 of arrays by name. The first frame of the runner says what it is; then each frame in is a batch, each frame
@@ -12,20 +12,22 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
 from targets.detect import machine
 from targets.errors import BertcError, InternalError
-from targets.runtime.backends.base import Array
+from targets.runtime.backends.base import Array, Backend
 
 MAX_FRAME: Final = 1 << 31
 ERROR: Final = "error"
 HELLO: Final = "hello"
 WANTED: Final = "outputs wanted"
+MODEL: Final = "--model"
 _LENGTH: Final = struct.Struct("<Q")
 
 
@@ -73,36 +75,36 @@ def unpack_json(array: Array) -> Any:
     return json.loads(array.astype(np.uint8).tobytes())
 
 
-def serve(bundle: str, source: BinaryIO, sink: BinaryIO, *, threads: int = 0) -> None:
-    """Verifies a bundle, loads it in its runtime, runs its self-test, and then every batch that comes.
+def serve(opened: Callable[[], tuple[Backend, dict[str, Any]]], source: BinaryIO, sink: BinaryIO) -> None:
+    """Loads a model, says what it is, and runs every batch that comes.
 
     Args:
-        bundle: its folder.
+        opened: gives the model, and what is said of it.
         source: of the batches.
         sink: of the answers.
-        threads: of one run; 0 for every core.
     """
     try:
-        session, hello = _open(bundle, threads)
+        backend, hello = opened()
     except BertcError as error:
         write_frame(sink, {ERROR: pack_json(_problem(error))})
         return
-    with session:
-        write_frame(sink, {HELLO: pack_json(hello)})
-        while True:
-            try:
-                feeds = read_frame(source)
-            except EndOfFramesError:
-                return
-            names = unpack_json(feeds.pop(WANTED))
-            try:
-                answer = session.backend.run(feeds, names)
-            except BertcError as error:
-                answer = {ERROR: pack_json(_problem(error))}
-            write_frame(sink, answer)
+    write_frame(sink, {HELLO: pack_json({**hello, **_described(backend)})})
+    while True:
+        try:
+            feeds = read_frame(source)
+        except EndOfFramesError:
+            backend.close()
+            return
+        names = unpack_json(feeds.pop(WANTED))
+        try:
+            answer = backend.run(feeds, names)
+        except BertcError as error:
+            answer = {ERROR: pack_json(_problem(error))}
+        write_frame(sink, answer)
 
 
-def _open(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
+def open_verified(path: str, threads: int) -> tuple[Backend, dict[str, Any]]:
+    """A bundle, every hash compared, in its runtime, and the outcome of its self-test."""
     from targets.bundle.reader import Bundle
     from targets.runtime.selftest import run_selftest
     from targets.runtime.session import Session
@@ -111,19 +113,26 @@ def _open(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
     bundle = Bundle.open(path)
     bundle.verify()
     session = Session.from_bundle(bundle, settings=RunSettings(threads=threads, shapes=DYNAMIC))
+    return session.backend, {"id": bundle.id, "selftest": run_selftest(bundle, session).to_dict()}
+
+
+def open_model(runtime: str, path: str, threads: int) -> tuple[Backend, dict[str, Any]]:
+    """A model that is no bundle, as another quantizer writes it; nothing of it is checked."""
+    from targets.runtime.backends import open_backend_from_path
+
+    return open_backend_from_path(runtime, path, threads=threads), {}
+
+
+def _described(backend: Backend) -> dict[str, Any]:
     here = machine()
-    backend = session.backend
-    hello = {
+    return {
         "machine": {**asdict(here), "cpu_features": sorted(here.cpu_features)},
-        "id": bundle.id,
         "runtime": backend.name,
         "version": backend.version,
         "python": ".".join(map(str, sys.version_info[:3])),
         "input_names": list(backend.input_names),
         "output_names": list(backend.output_names),
-        "selftest": run_selftest(bundle, session).to_dict(),
     }
-    return session, hello
 
 
 def _problem(error: BertcError) -> dict[str, str]:
@@ -142,11 +151,19 @@ def _exactly(source: BinaryIO, count: int) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves on the standard streams; what libraries print goes to standard error."""
+    """Serves on the standard streams; what libraries print goes to standard error.
+
+    Args:
+        arguments: a bundle and a number of threads; or `--model`, a runtime, a file and a number of threads.
+    """
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    threads = int(arguments[1]) if len(arguments) > 1 else 0
-    serve(arguments[0], sys.stdin.buffer, sink, threads=threads)
+    threads = int(arguments[-1])
+    if arguments[0] == MODEL:
+        opened = partial(open_model, arguments[1], arguments[2], threads)
+    else:
+        opened = partial(open_verified, arguments[0], threads)
+    serve(opened, sys.stdin.buffer, sink)
     return 0
 
 
