@@ -15,11 +15,12 @@ from pathlib import Path
 
 import click
 
-from compiler.emulate.apt import Apt
+from compiler.emulate.apt import Apt, archives, write_sources
 from compiler.emulate.userland import ARCHES, RUNTIMES
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
+QEMU, QEMU_SUITE, QEMU_HOSTS = "qemu-user", "trixie", ("amd64", "arm64")
 PYTHONS = ("3.11", "3.12", "3.13")
 GLIBC = range(17, 37)
 DEVICE = ("click", "numpy", "tokenizers")
@@ -53,9 +54,11 @@ def pin_command(apt_sources: Path | None) -> None:
                 head = HEADER.format(runtime=runtime, arch=arch.wheel, pythons=", ".join(PYTHONS), name=file)
                 (ROOT / "targets" / "requirements" / file).write_text(head + text, encoding="utf-8")
                 click.echo(f"targets/requirements/{file}")
-            lock = packages(name, arch.debian, work / name, apt_sources)
+            lock = packages(name, opened(work / name, SUITE, arch.debian, apt_sources), work / name)
             (ROOT / "compiler" / "emulate" / f"{name}.toml").write_text(lock, encoding="utf-8")
             click.echo(f"compiler/emulate/{name}.toml")
+        (ROOT / "compiler" / "emulate" / "qemu.toml").write_text(qemu(work, apt_sources), encoding="utf-8")
+        click.echo("compiler/emulate/qemu.toml")
 
 
 def constraints() -> dict[str, str]:
@@ -88,21 +91,39 @@ def wheels(pinned: str, arch: str, folder: Path) -> Sequence[Path]:
     return sorted(folder.glob("*.whl"))
 
 
-def packages(name: str, debian: str, folder: Path, sources: Path | None) -> str:
-    """The lock of a userland, as TOML."""
-    for part in ("apt", "debs"):
-        (folder / part).mkdir(parents=True)
-    apt = Apt(folder / "apt", debian, sources)
+def opened(work: Path, suite: str, arch: str, sources: Path | None) -> Apt:
+    """apt over one release and architecture."""
+    folder = work / f"{suite}-{arch}"
+    folder.mkdir(parents=True)
+    (folder / "system").mkdir()
+    file = sources or write_sources(folder / f"{suite}.sources", archives(folder / "system"), suite)
+    apt = Apt(folder, arch, file)
     apt.update()
+    return apt
+
+
+def qemu(work: Path, sources: Path | None) -> str:
+    """The lock of QEMU, as TOML."""
+    head = "# QEMU's user mode; written by tools.pin_devices. Older ones: see compiler/emulate/qemu.py."
+    hashes, version = [], ""
+    for host in QEMU_HOSTS:
+        apt = opened(work, QEMU_SUITE, host, sources)
+        found = apt.describe(apt.newest(QEMU, work), QEMU)
+        version = found.version
+        hashes.append(f'{host} = "{found.sha256}"')
+    lines = [f'suite = "{QEMU_SUITE}"', f'package = "{QEMU}"', f'version = "{version}"', "", "[sha256]"]
+    return "\n".join([head, *lines, *hashes]) + "\n"
+
+
+def packages(name: str, apt: Apt, folder: Path) -> str:
+    """The lock of a userland, as TOML."""
+    (folder / "debs").mkdir(parents=True)
     lines = [
         f"# The Debian packages of the emulator {name}; written by tools.pin_devices.",
         f'suite = "{SUITE}"',
     ]
     for package in PACKAGES:
-        path = apt.newest(package, folder / "debs")
-        if path is None:
-            raise SystemExit(f"apt's sources have no {package} for {debian}")
-        found = apt.describe(path, package)
+        found = apt.describe(apt.newest(package, folder / "debs"), package)
         lines += ["", "[[packages]]", f'name = "{found.name}"', f'version = "{found.version}"']
         lines.append(f'sha256 = "{found.sha256}"')
     return "\n".join(lines) + "\n"

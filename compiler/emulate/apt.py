@@ -15,6 +15,9 @@ from compiler.emulate.userland import Package
 from targets.errors import IntegrityError, MissingBackendError
 
 _MISSING: Final = re.compile(r"E: (?:Version '.*' for '.*' was not found|Unable to locate package .*)")
+DEBIAN: Final = "Debian"
+_SUITES: Final = {DEBIAN: "{suite} {suite}-updates", "Debian-Security": "{suite}-security"}
+_KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TOOLS: Final = ("apt-get", "apt-cache", "dpkg-deb")
 
 
@@ -31,6 +34,51 @@ class Fetched:
     path: Path
     package: Package
     pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One Debian archive of the system's sources.
+
+    Attributes:
+        uri: of the archive.
+        label: Debian's name of it: "Debian", or "Debian-Security".
+    """
+
+    uri: str
+    label: str
+
+
+def archives(folder: Path) -> tuple[Archive, ...]:
+    """The Debian archives that the system's own sources name, whatever releases they name of them.
+
+    Args:
+        folder: for lists and caches; it must exist.
+
+    Raises:
+        MissingBackendError: this is no system with apt, or its sources have nothing of Debian.
+    """
+    apt = Apt(folder)
+    apt.update()
+    found = {each for each in apt.archives() if each.label in _SUITES}
+    if not any(each.label == DEBIAN for each in found):
+        raise MissingBackendError(
+            "apt's sources on this system have no Debian archive",
+            "name sources of Debian with --apt-sources FILE, or run it in a container of Debian",
+        )
+    return tuple(sorted(found, key=lambda each: each.label))
+
+
+def write_sources(path: Path, found: Sequence[Archive], suite: str) -> Path:
+    """A file of sources for one Debian release, from archives that the system trusts already."""
+    keyring = f"Signed-By: {_KEYRING}\n" if _KEYRING.is_file() else ""
+    entries = [
+        f"Types: deb\nURIs: {each.uri}\nSuites: {_SUITES[each.label].format(suite=suite)}\n"
+        f"Components: main\n{keyring}"
+        for each in found
+    ]
+    path.write_text("\n".join(entries), encoding="utf-8")
+    return path
 
 
 class Apt:
@@ -73,6 +121,15 @@ class Apt:
         """
         run_tool(["apt-get", *self._options, "-qq", "update"], "check the network and apt's sources")
 
+    def archives(self) -> set[Archive]:
+        """Every archive whose lists were read and that says it is Debian's."""
+        told = run_tool(
+            ["apt-get", *self._options, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"],
+            "check apt's sources",
+        )
+        fields = (line.split("|") for line in told.splitlines())
+        return {Archive(line[2], line[1]) for line in fields if len(line) == 3 and line[0] == DEBIAN}
+
     def download(self, packages: Sequence[Package], folder: Path, *, locked: bool) -> list[Fetched]:
         """Fetches the versions that were tested, or else the archive's, whose signature apt checks.
 
@@ -95,18 +152,27 @@ class Apt:
         exact = self._get([f"{package.name}={package.version}"], folder)
         if exact is not None:
             return _checked(exact[0], package)
-        newer = None if locked else self.newest(package.name, folder)
-        if newer is None:
+        if locked:
             raise MissingBackendError(
                 f"apt's sources do not have {package.name} {package.version}",
                 "name sources of the Debian release with --apt-sources FILE, or leave out --locked",
             )
+        newer = self.newest(package.name, folder)
         return Fetched(newer, self.describe(newer, package.name), False)
 
-    def newest(self, name: str, folder: Path) -> Path | None:
-        """Fetches the archive's own version of a package; None where it has none."""
+    def newest(self, name: str, folder: Path) -> Path:
+        """Fetches the archive's own version of a package.
+
+        Raises:
+            MissingBackendError: it has none.
+        """
         found = self._get([name], folder)
-        return None if found is None else found[0]
+        if found is None:
+            raise MissingBackendError(
+                f"apt's sources do not have {name}",
+                "name sources of the Debian release with --apt-sources FILE",
+            )
+        return found[0]
 
     def describe(self, path: Path, name: str) -> Package:
         """Version and hash of a package file."""

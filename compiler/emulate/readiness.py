@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from compiler.emulate.qemu import find_qemu
-from compiler.emulate.userland import ARCHES, find_userland
+from compiler.emulate.userland import find_userland
 
 
 def missing(name: str) -> str:
     """Why a userland cannot be used, with the command that mends it; empty where it can."""
-    userland = find_userland(name)
-    if userland is None:
+    if find_userland(name) is None:
         return f"not set up: bertc emulator setup {name}"
-    if find_qemu(name, userland.folder) is None:
-        return f"there is no qemu-{ARCHES[name].qemu}-static: bertc emulator setup {name} --force"
+    if find_qemu(name) is None:
+        return f"there is no QEMU for it: bertc emulator setup {name}"
     return ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from compiler.atomic_dir import staged_directory
-from compiler.emulate.apt import Apt, Fetched, unpack
+from compiler.emulate.apt import Apt, Archive, Fetched, archives, unpack, write_sources
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpus
 from compiler.emulate.qemu import find_qemu
 from compiler.emulate.tools import run_tool
@@ -18,17 +18,19 @@ from compiler.emulate.userland import (
     ARCHES,
     RECORD,
     Lock,
+    Package,
     Userland,
     find_userland,
     lock_of,
+    qemu_folder,
+    qemu_lock,
     userland_folder,
 )
 from compiler.progress import Clock
-from targets.errors import MissingBackendError, UsageError
+from targets.errors import UsageError
 
 PYTHON: Final = "3.11"
 _GLIBC: Final = range(17, 37)
-_QEMU: Final = ("qemu-user-static", "qemu-user")
 
 
 def set_up(
@@ -52,7 +54,7 @@ def set_up(
         IntegrityError: a package that is not the one that was tested.
     """
     found = find_userland(name)
-    if found is not None and not force:
+    if found is not None and find_qemu(name) is not None and not force:
         return found
     lock = lock_of(name)
     folder = userland_folder(lock)
@@ -72,16 +74,12 @@ def set_up(
 def _fill(staging: Path, lock: Lock, clock: Clock, sources: Path | None, locked: bool) -> dict[str, Any]:
     work = staging / "work"
     work.mkdir()
-    apt = Apt(_folder(work, "apt"), ARCHES[lock.name].debian, sources)
     with clock.stage("reading package lists"):
-        apt.update()
+        known = () if sources is not None else archives(_folder(work, "system"))
+        apt = _apt(work, lock.suite, ARCHES[lock.name].debian, known, sources)
     with clock.stage("downloading packages"):
         fetched = apt.download(lock.packages, _folder(work, "debs"), locked=locked)
-    for each in fetched:
-        if not each.pinned:
-            clock.progress.warn(
-                f"Debian has replaced {each.package.name}: its {each.package.version} was not tested"
-            )
+    _warn_of_newer(fetched, clock)
     unpack([each.path for each in fetched], staging / "root")
     # An empty cache of libraries, so that the host's is not read in its place.
     (_folder(staging, "root/etc") / "ld.so.cache").touch()
@@ -89,15 +87,30 @@ def _fill(staging: Path, lock: Lock, clock: Clock, sources: Path | None, locked:
         for runtime, requirements in lock.requirements.items():
             _wheels(lock, requirements, work, _folder(staging, f"site/{runtime}"))
             advance(1)
-    qemu = find_qemu(lock.name)
-    if qemu is None:
+    if find_qemu(lock.name) is None:
         with clock.stage("downloading QEMU"):
-            qemu = _own_qemu(lock.name, _folder(work, "host"), _folder(staging, "qemu"), sources)
+            _own_qemu(work, known, sources, clock, locked=locked)
     shutil.rmtree(work)
-    return _record(lock, fetched, qemu)
+    return _record(lock, fetched)
 
 
-def _record(lock: Lock, fetched: Sequence[Fetched], qemu: Path) -> dict[str, Any]:
+def _apt(work: Path, suite: str, arch: str | None, known: Sequence[Archive], sources: Path | None) -> Apt:
+    """Over one Debian release, its lists read."""
+    file = sources or write_sources(work / f"{suite}.sources", known, suite)
+    apt = Apt(_folder(work, f"apt-{suite}-{arch}"), arch, file)
+    apt.update()
+    return apt
+
+
+def _warn_of_newer(fetched: Sequence[Fetched], clock: Clock) -> None:
+    for each in fetched:
+        if not each.pinned:
+            clock.progress.warn(
+                f"Debian has replaced {each.package.name}: its {each.package.version} was not tested"
+            )
+
+
+def _record(lock: Lock, fetched: Sequence[Fetched]) -> dict[str, Any]:
     return {
         "name": lock.name,
         "suite": lock.suite,
@@ -110,14 +123,7 @@ def _record(lock: Lock, fetched: Sequence[Fetched], qemu: Path) -> dict[str, Any
             }
             for each in fetched
         },
-        "qemu": qemu_version(qemu),
     }
-
-
-def qemu_version(qemu: Path) -> str:
-    """The version that QEMU says it has, as in "7.2.22"."""
-    words = run_tool([str(qemu), "--version"], "install qemu-user-static again").split()
-    return words[words.index("version") + 1] if "version" in words else "unknown"
 
 
 def _wheels(lock: Lock, requirements: str, work: Path, site: Path) -> None:
@@ -137,22 +143,24 @@ def _wheels(lock: Lock, requirements: str, work: Path, site: Path) -> None:
     )
 
 
-def _own_qemu(name: str, work: Path, folder: Path, sources: Path | None) -> Path:
-    """QEMU out of Debian's package for this machine, where the system has none."""
-    binary = f"usr/bin/qemu-{ARCHES[name].qemu}"
-    apt = Apt(_folder(work, "apt"), None, sources)
-    apt.update()
-    for package in _QEMU:
-        path = apt.newest(package, work)
-        if path is None:
-            continue
-        unpack([path], work / "root")
-        for built in (f"{binary}-static", binary):
-            if (work / "root" / built).is_file():
-                return (work / "root" / built).rename(folder / f"qemu-{ARCHES[name].qemu}-static")
-    raise MissingBackendError(
-        f"apt's sources have no QEMU for {name}", "install it: apt install qemu-user-static"
-    )
+def _own_qemu(
+    work: Path, known: Sequence[Archive], sources: Path | None, clock: Clock, *, locked: bool
+) -> None:
+    """QEMU out of Debian's package for this machine, into the cache folder that all userlands share."""
+    lock = qemu_lock()
+    apt = _apt(work, lock.suite, None, known, sources)
+    arch = run_tool(["dpkg", "--print-architecture"], "install dpkg").strip()
+    package = Package(lock.package, lock.version, lock.sha256.get(arch, ""))
+    with staged_directory(qemu_folder(), replace=True) as staging:
+        if package.sha256:
+            fetched = apt.download([package], _folder(work, "qemu"), locked=locked)
+            _warn_of_newer(fetched, clock)
+            path = fetched[0].path
+        else:
+            path = apt.newest(lock.package, _folder(work, "qemu"))
+        unpack([path], work / "unpacked")
+        for each in ARCHES.values():
+            shutil.copy2(work / "unpacked" / "usr" / "bin" / f"qemu-{each.qemu}", staging)
 
 
 def _try(userland: Userland) -> None:

@@ -115,6 +115,34 @@ def lock_of(name: str) -> Lock:
     return Lock(name, document["suite"], packages, requirements, digest.hexdigest())
 
 
+@dataclass(frozen=True, slots=True)
+class QemuLock:
+    """QEMU, as it was tested.
+
+    Attributes:
+        suite: Debian's release that has it.
+        package: its name there.
+        version: of the package.
+        sha256: of the package file, by Debian's name of this machine's architecture.
+    """
+
+    suite: str
+    package: str
+    version: str
+    sha256: Mapping[str, str]
+
+
+def qemu_lock() -> QemuLock:
+    """The QEMU that runs every userland."""
+    document = tomllib.loads((files("compiler.emulate") / "qemu.toml").read_text(encoding="utf-8"))
+    return QemuLock(document["suite"], document["package"], document["version"], document["sha256"])
+
+
+def qemu_folder() -> Path:
+    """Where that QEMU has its place, in the user's cache folder."""
+    return cache_folder("emulators") / f"qemu-{qemu_lock().version.split(':')[-1]}"
+
+
 def userland_folder(lock: Lock) -> Path:
     """Where a userland of that lock has its place, in the user's cache folder."""
     return cache_folder("emulators") / f"{lock.name}-{lock.digest[:12]}"

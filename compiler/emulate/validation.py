@@ -8,6 +8,7 @@ from typing import Any
 
 from compiler.emulate.cpus import EmulatedCpu, find_cpu
 from compiler.emulate.guest import PipeBackend, open_emulated
+from compiler.emulate.qemu import find_qemu, qemu_version
 from compiler.emulate.userland import require_userland
 from compiler.sessions import bundle_encoder, open_session
 from compiler.validate import Evaluator, Predictions, Validation, distance
@@ -77,7 +78,7 @@ def validate_emulated(
     userland = require_userland(cpu.userland)
     manifest = bundle.manifest
     with open_emulated(bundle, cpu, userland, threads=threads) as backend:
-        emulator = _emulator(cpu, userland.record, backend)
+        emulator = _emulator(cpu, backend)
         encoder = bundle_encoder(bundle)
         with open_session(backend, encoder, manifest.task, manifest.task_config) as session:
             compiled = sample.evaluator.predict(session, progress)
@@ -87,10 +88,11 @@ def validate_emulated(
     return replace(found, status="failed", reason=f"its self-test fails on {cpu.id}")
 
 
-def _emulator(cpu: EmulatedCpu, record: Any, backend: PipeBackend) -> dict[str, Any]:
+def _emulator(cpu: EmulatedCpu, backend: PipeBackend) -> dict[str, Any]:
+    qemu = find_qemu(cpu.userland)
     return {
         "cpu": cpu.id,
-        "qemu": record["qemu"],
+        "qemu": "" if qemu is None else qemu_version(qemu),
         "runtime": backend.name,
         "version": backend.version,
         "selftest": bool(backend.hello["selftest"]["ok"]),
