@@ -95,12 +95,16 @@ def test_a_cpu_by_name(name: str, found: str) -> None:
 
 
 def test_names_that_nothing_has(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'cortex-a77': did you mean cortex-a7\d or cortex-a7\d\?") as caught:
+    with pytest.raises(
+        UsageError, match=r"'cortex-a77': did you mean cortex-a7\d or cortex-a7\d\?"
+    ) as caught:
         find_cpu("cortex-a77")
     assert "bertc emulator list" in caught.value.hint
     with pytest.raises(UsageError, match="did you mean raspberry-pi-5 or raspberry-pi-4"):
         find_cpu("raspbery-pi-5")
-    with pytest.raises(UsageError, match="known: arm64-generic, cortex-a72, cortex-a76, haswell, raspb") as caught:
+    with pytest.raises(
+        UsageError, match="known: arm64-generic, cortex-a72, cortex-a76, haswell, raspb"
+    ) as caught:
         find_cpu("?" * 500)
     assert "rtx" not in caught.value.message
     assert len(caught.value.message) < 300

@@ -138,9 +138,7 @@ def remove(path: Path) -> None:
     ("change", "kind"),
     [(damage, IntegrityError), (other_arch, IncompatibleError), (remove, UsageError)],
 )
-def test_errors_come_as_they_are(
-    make: Make, change: Callable[[Path], None], kind: type[BertcError]
-) -> None:
+def test_errors_come_as_they_are(make: Make, change: Callable[[Path], None], kind: type[BertcError]) -> None:
     path = make()
     change(path)
     with pytest.raises(BertcError) as here:
@@ -203,7 +201,7 @@ def test_it_is_killed_inside_a_batch(backend: PipeBackend) -> None:
 )
 def test_it_ends_before_it_says_anything(script: str, how: str) -> None:
     told = "for each in 1 2 3 4; do echo line $each >&2; done; echo; "
-    quiet = "echo \"qemu: warning: TCG doesn't support requested feature: CPUID[1]\" >&2; "
+    quiet = 'echo "qemu: warning: TCG doesn\'t support requested feature: CPUID[1]" >&2; '
     with pytest.raises(IncompatibleError) as caught:
         PipeBackend(shell(quiet + "echo line 0 >&2; " + told.replace("echo; ", "") + quiet + script))
     error = caught.value
@@ -320,7 +318,9 @@ def test_there_is_no_qemu(userland: Userland) -> None:
     (userland.folder / "qemu" / "qemu-aarch64-static").unlink()
     with pytest.raises(MissingBackendError, match="no qemu-aarch64-static, which emulates arm64") as caught:
         guest_output(CPU, userland, "onnxruntime", ["-c", ""])
-    assert caught.value.hint == "run `bertc emulator setup arm64`, or install it: apt install qemu-user-static"
+    assert (
+        caught.value.hint == "run `bertc emulator setup arm64`, or install it: apt install qemu-user-static"
+    )
 
 
 def test_a_bundle_opened_under_emulation(
