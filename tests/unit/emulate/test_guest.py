@@ -142,8 +142,7 @@ def test_errors_come_as_they_are(make: Make, change: Callable[[Path], None], kin
     path = make()
     change(path)
     with pytest.raises(BertcError) as here:
-        with Bundle.open(path).session(threads=1):
-            pass
+        Bundle.open(path).session(threads=1)
     with pytest.raises(BertcError) as there:
         PipeBackend(served(path))
     assert type(there.value) is type(here.value)
@@ -310,7 +309,7 @@ def test_how_a_guest_ends(userland: Userland) -> None:
     assert run_guest(CPU, userland, "onnxruntime", ["-c", "raise SystemExit(5)"]) == 5
     with pytest.raises(IncompatibleError, match="SIGABRT"):
         run_guest(CPU, userland, "onnxruntime", ["-c", "import os; os.abort()"])
-    with pytest.raises(IncompatibleError, match="exit code 1.*ModuleNotFoundError.*no_such"):
+    with pytest.raises(IncompatibleError, match=r"exit code 1.*ModuleNotFoundError.*no_such"):
         guest_output(CPU, userland, "onnxruntime", ["-c", "import no_such"])
 
 

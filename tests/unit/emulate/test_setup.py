@@ -326,16 +326,21 @@ def test_nothing_is_left_and_the_next_time_works(
 
 def test_an_interrupt(fakes: Fakes, lock: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lock
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(setting_up, "_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        set_up("arm64", Clock(Recorder()))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setting_up, "_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            set_up("arm64", Clock(Recorder()))
     assert nothing_left(fakes)
     assert set_up("arm64", Clock(Recorder())) == find_userland("arm64")
 
 
 def test_a_disk_without_room(fakes: Fakes, lock: Locks) -> None:
     lock(fakes.has("python3.11"), fakes.has("full"))
-    with pytest.raises(MissingBackendError, match="dpkg-deb failed: .*No space left") as caught:
+    with pytest.raises(MissingBackendError, match=r"dpkg-deb failed: .*No space left") as caught:
         set_up("arm64", Clock(Recorder()))
     assert "free some space" in caught.value.hint
     assert nothing_left(fakes)
@@ -399,7 +404,7 @@ def test_qemu_is_removed_afterwards(fakes: Fakes, lock: Locks) -> None:
 def test_a_qemu_that_is_no_program(fakes: Fakes, lock: Locks) -> None:
     assert lock
     (fakes.folder / "bin" / "qemu-aarch64-static").write_bytes(b"\x7fELF and no more")
-    with pytest.raises(MissingBackendError, match="cannot start .*qemu-aarch64-static") as caught:
+    with pytest.raises(MissingBackendError, match=r"cannot start .*qemu-aarch64-static") as caught:
         set_up("arm64", Clock(Recorder()))
     assert "qemu-user-static" in caught.value.hint
     assert nothing_left(fakes)
@@ -413,7 +418,7 @@ def test_not_set_up() -> None:
     assert caught.value.hint == "run: bertc emulator setup avx2"
 
 
-def test_a_record_that_is_damaged(fakes: Fakes, lock: Locks) -> None:
+def test_a_record_that_is_damaged(lock: Locks) -> None:
     assert lock
     userland = set_up("arm64", Clock(Recorder()))
     (userland.folder / "userland.json").write_text("{")

@@ -7,6 +7,7 @@ import json
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,8 @@ def test_a_damaged_frame(place: int) -> None:
     """A flipped byte is an error of one kind, or goes by where nothing reads it."""
     data = bytearray(sent({"a": np.arange(4), "b": np.arange(4)}).getvalue()[8:])
     data[place] ^= 0xFF
-    try:
-        read_frame(framed(bytes(data)))
-    except InternalError as error:
-        assert "cannot be read" in error.message
+    with suppress(InternalError):
+        assert set(read_frame(framed(bytes(data)))) <= {"a", "b"}
 
 
 def test_nothing_is_unpickled() -> None:
