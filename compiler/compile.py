@@ -18,8 +18,8 @@ from compiler.build import (
     precision_for,
 )
 from compiler.emulate.cpus import emulated_cpu
+from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
-from compiler.emulate.userland import require_userland
 from compiler.emulate.validation import Sample
 from compiler.evidence import evidence_of
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
@@ -165,7 +165,7 @@ class _Compile:
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             if self._options.validate_emulated:
-                require_userland(emulated_cpu(spec).userland)
+                require_emulator(emulated_cpu(spec).userland)
             self._evidence[spec.id] = evidence_of(spec, here)
         self._emulated = any(spec.emulation is not None for spec in specs)
         return specs
