@@ -64,6 +64,11 @@ def _progress(done: int, total: int) -> None:
 
 
 def _print_bench(report: BenchReport) -> None:
+    if report.emulated:
+        shapes = ", ".join(f"{row.batch}x{row.length}" for row in report.shapes)
+        print_text(f"ran {shapes} on emulated {report.emulated}")
+        print_text("times under emulation mean nothing and are not reported")
+        return
     measured = report.energy.source is not None
     header = f"{'shape':>9} {'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'texts/s':>9}"
     print_text(f"{header} {'J/text':>9}" if measured else header)

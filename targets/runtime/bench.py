@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from targets.detect import machine
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array
 from targets.runtime.energy.measure import EnergyMeter, EnergyReport
@@ -66,6 +68,8 @@ class BenchReport:
         rss_mb: the largest memory of the process so far, in MiB.
         energy: what measured the energy, or why nothing did.
         profile: one for each shape, where it was asked for.
+        emulated: the id of the CPU under whose emulation it ran; then no time is a number, for none means
+            anything. Empty on a real machine.
     """
 
     shapes: tuple[ShapeTiming, ...]
@@ -74,6 +78,7 @@ class BenchReport:
     rss_mb: float
     energy: EnergyReport
     profile: tuple[ShapeProfile, ...] | None = None
+    emulated: str = ""
 
     @property
     def energy_j(self) -> float | None:
@@ -81,10 +86,12 @@ class BenchReport:
         return self.shapes[0].energy_j if self.shapes else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and `energy_j`, ready for JSON."""
-        shapes = [asdict(shape) for shape in self.shapes]
-        found = {**asdict(self), "shapes": shapes, "energy_j": self.energy_j}
+        """The fields and `energy_j`, ready for JSON; what is not a number is null."""
+        shapes = [_numbers(asdict(shape)) for shape in self.shapes]
+        found = {**_numbers(asdict(self)), "shapes": shapes, "energy_j": self.energy_j}
         del found["profile"]
+        if not self.emulated:
+            del found["emulated"]
         if self.profile is not None:
             found["profile"] = [each.to_dict() for each in self.profile]
         return found
@@ -105,6 +112,7 @@ def bench(
 
     Energy has windows of its own, so that reading it disturbs no latency: one of idling before the bundle is
     loaded, and after the timing of each shape one of `seconds`, but 1 at least and 60 at most.
+    Under an emulator every shape runs once, and no time is reported.
 
     Args:
         bundle: an open bundle.
@@ -127,6 +135,9 @@ def bench(
         raise UsageError(
             "no time that can be measured in", f"give up to {_MAX_SECONDS} seconds, or 1 iteration or more"
         )
+    emulated = machine().emulated
+    if emulated:
+        return _emulated(bundle, shapes, threads, emulated, profiled=profiled)
     meter = EnergyMeter(energy or find_source(gpu=bundle.manifest.engine is not None))
     meter.idle()
     start = time.perf_counter()
@@ -149,6 +160,27 @@ def bench(
         return report
     found = profile(bundle, shapes, seconds=seconds, iterations=iterations, threads=threads)
     return replace(report, profile=found)
+
+
+def _emulated(
+    bundle: Bundle, shapes: Sequence[tuple[int, int]], threads: int | None, cpu: str, *, profiled: bool
+) -> BenchReport:
+    if profiled:
+        raise UsageError("there is nothing to profile under emulation", "profile on the device itself")
+    with bundle.session(threads=threads) as session:
+        for batch, length in shapes:
+            session.run(_random_feeds(session, batch, length))
+    nothing = math.nan
+    timings = tuple(ShapeTiming(*shape, nothing, nothing, nothing, nothing) for shape in shapes)
+    energy = EnergyReport(None, None, f"{cpu} is emulated")
+    return BenchReport(timings, nothing, nothing, nothing, energy, emulated=cpu)
+
+
+def _numbers(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in fields.items()
+    }
 
 
 def default_shapes(max_length: int) -> list[tuple[int, int]]:
