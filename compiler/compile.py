@@ -302,9 +302,9 @@ def _kept(source: Source, sample: Sample | None) -> list[Kept]:
     kept = []
     if source.reference is not None:
         kept.append(Kept(REFERENCE, source.reference.evaluator.digest, source.reference.predictions))
-    if sample is not None and sample.baseline is not None and sample.integer is not None:
-        kept.append(Kept(SAMPLE, sample.evaluator.digest, sample.baseline))
-        kept.append(Kept(INTEGER, sample.evaluator.digest, sample.integer))
+    if sample is not None:
+        answers = ((SAMPLE, sample.baseline), (INTEGER, sample.integer))
+        kept += [Kept(name, sample.evaluator.digest, each) for name, each in answers if each is not None]
     return kept
 
 

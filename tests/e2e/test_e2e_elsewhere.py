@@ -242,14 +242,37 @@ def test_saturation_is_predicted(onnx_model: Path, data: Path, out: Path, tmp_pa
     assert not [path for path in everything(built.path) if "sample" in path]
 
 
-def test_float_bundles_keep_no_integers(onnx_model: Path, data: Path, out: Path) -> None:
+def test_float_bundles_have_no_integers(onnx_model: Path, data: Path, out: Path) -> None:
+    """They run here in another's place, and FP32's answers to the sample are kept all the same."""
     with spied() as spy:
-        built = build(onnx_model, out, target="raspberry-pi-4", precision="fp32", eval_data=data)
+        built = build(
+            onnx_model,
+            out,
+            target="raspberry-pi-4",
+            precision="fp32",
+            eval_data=data,
+            emulated_samples=SAMPLE,
+        )
     assert built.result.validation.evidence == "simulated"
     assert built.result.validation.agreement == 1.0
     assert spy.made == []
     assert "simulating onnxruntime" in built.progress.started
-    assert not [path for path in everything(built.path) if "sample" in path]
+    bundle = Bundle.open(built.path)
+    assert kept(bundle, "sample-fp32.npz", evaluator_of(bundle, data, SAMPLE))
+    assert "report/sample-integer.npz" not in bundle
+
+
+def test_dynamic_integers_are_simulated_where_onnxruntime_has_them(
+    onnx_model: Path, data: Path, out: Path
+) -> None:
+    with spied() as spy:
+        built = build(onnx_model, out, target="raspberry-pi-4", precision="int8-dynamic", eval_data=data)
+    assert built.result.validation.evidence == "simulated"
+    assert [saturating for _, _, saturating in spy.made] == [False], "for the sample too, which is all of it"
+    bundle = Bundle.open(built.path)
+    evaluator = evaluator_of(bundle, data)
+    integer = answers(bundle, evaluator, spy.again(0, saturating=False))
+    assert same(kept(bundle, "sample-integer.npz", evaluator), integer)
 
 
 def emulated_options(data: Path, *more: object) -> tuple[object, ...]:

@@ -66,7 +66,7 @@ def test_list_as_json(ready: Path) -> None:
     assert (done.code, done.err) == (0, "")
     cpus = json.loads(done.out)["cpus"]
     assert [each["id"] for each in cpus] == [each.id for each in emulated_cpus()]
-    assert {tuple(each) for each in cpus} == {("description", "id", "missing", "userland")}
+    assert {tuple(sorted(each)) for each in cpus} == {("description", "id", "missing", "userland")}
     assert {each["userland"]: each["missing"] for each in cpus} == {
         "arm64": None,
         "avx2": "not set up: bertc emulator setup avx2",
@@ -133,11 +133,9 @@ def test_run_gives_the_exit_code_of_the_command(ready: Path, capfd: pytest.Captu
 
 def test_run_has_the_runtime_of_the_bundle(ready: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = tiny_bundle(ready / "b", "openvino", "text-classification", table(2)).path
-    assert bertc("emulator", "run", "raspberry-pi-5", "verify", bundle, "--no-device").code == 0
-    assert bertc("emulator", "run", "--runtime", "onnxruntime", "raspberry-pi-5", "verify", bundle).code in (
-        0,
-        7,
-    )
+    command = ("raspberry-pi-5", "verify", bundle, "--no-device")
+    assert bertc("emulator", "run", *command).code == 0
+    assert bertc("emulator", "run", "--runtime", "onnxruntime", *command).code == 0
     assert [line.rpartition("/")[2] for line in log(ready)[1::2]] == ["openvino", "onnxruntime"]
     capfd.readouterr()
 
