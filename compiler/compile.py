@@ -18,8 +18,8 @@ from compiler.build import (
     precision_for,
 )
 from compiler.emulate.cpus import emulated_cpu
+from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
-from compiler.emulate.userland import require_userland
 from compiler.emulate.validation import Sample
 from compiler.evidence import evidence_of
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
@@ -166,7 +166,7 @@ class _Compile:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             self._evidence[spec.id] = evidence_of(spec, here)
             if self._options.validate_emulated and self._evidence[spec.id] == "simulated":
-                require_userland(emulated_cpu(spec).userland)
+                require_emulator(emulated_cpu(spec).userland)
         self._emulated = self._options.validate_emulated or any(
             spec.emulation is not None and self._evidence[spec.id] == "simulated" for spec in specs
         )
@@ -307,9 +307,9 @@ def _kept(source: Source, sample: Sample | None) -> list[Kept]:
     kept = []
     if source.reference is not None:
         kept.append(Kept(REFERENCE, source.reference.evaluator.digest, source.reference.predictions))
-    if sample is not None and sample.baseline is not None and sample.integer is not None:
-        kept.append(Kept(SAMPLE, sample.evaluator.digest, sample.baseline))
-        kept.append(Kept(INTEGER, sample.evaluator.digest, sample.integer))
+    if sample is not None:
+        answers = ((SAMPLE, sample.baseline), (INTEGER, sample.integer))
+        kept += [Kept(name, sample.evaluator.digest, each) for name, each in answers if each is not None]
     return kept
 
 

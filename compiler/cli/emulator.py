@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -91,7 +90,7 @@ def run_command(cpu: str, arguments: tuple[str, ...], runtime: str | None) -> No
     found = find_cpu(cpu)
     userland = require_userland(found.userland)
     code = run_guest(found, userland, runtime or _runtime_of(arguments), ["-m", "targets.cli", *arguments])
-    sys.exit(code)
+    click.get_current_context().exit(code)
 
 
 def _runtime_of(arguments: tuple[str, ...]) -> str:

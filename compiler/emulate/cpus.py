@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from targets.errors import UnsupportedError, UsageError
 from targets.fields import nearest
-from targets.registry import get_target
+from targets.registry import NATIVE, get_target, list_targets
 from targets.spec import TargetSpec
 
 
@@ -72,8 +72,17 @@ def find_cpu(name: str) -> EmulatedCpu:
         UsageError: nothing has that name.
         UnsupportedError: a target that cannot be emulated.
     """
-    found = next((each for each in emulated_cpus() if each.id == name), None)
-    return emulated_cpu(get_target(name)) if found is None else found
+    known = {each.id: each for each in emulated_cpus()}
+    if name in known:
+        return known[name]
+    targets = {each.id: each for each in list_targets()}
+    if name not in (*targets, NATIVE) and not name.endswith(".toml"):
+        names = [*known, *(each.id for each in targets.values() if each.emulation is not None)]
+        raise UsageError(
+            f"there is no emulated CPU or target {name[:80]!r}: {nearest(name, names)}",
+            "`bertc emulator list` lists the CPUs, `bertc targets` the targets",
+        )
+    return emulated_cpu(get_target(name))
 
 
 def emulated_cpu(spec: TargetSpec) -> EmulatedCpu:

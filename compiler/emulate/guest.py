@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,7 +15,7 @@ from compiler.emulate.cpus import EmulatedCpu
 from compiler.emulate.qemu import Command, guest_command
 from compiler.emulate.userland import Userland
 from targets.bundle.reader import Bundle
-from targets.errors import BertcError, IncompatibleError
+from targets.errors import BertcError, IncompatibleError, MissingBackendError
 from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.pipe import (
     ERROR,
@@ -45,18 +45,21 @@ class PipeBackend:
     Raises:
         BertcError: what the process found wrong with the bundle or its machine.
         IncompatibleError: the process crashed.
+        MissingBackendError: it cannot be started.
     """
 
     def __init__(self, command: Command) -> None:
         """Starts the process, and waits until the bundle is loaded."""
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
-        self._process = subprocess.Popen(
-            command.arguments,
-            env=command.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        with ExitStack() as stack, _starting(command):
+            self._log = stack.enter_context(tempfile.TemporaryFile())
+            self._process = subprocess.Popen(
+                command.arguments,
+                env=command.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+            )
+            stack.pop_all()
         try:
             self.hello: dict[str, Any] = unpack_json(self._read()[HELLO])
         except BaseException:
@@ -80,12 +83,14 @@ class PipeBackend:
         return self._read()
 
     def close(self) -> None:
-        """Ends the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None and not stream.closed:
-                stream.close()
-        self._process.terminate()
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
         self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                # What a dead process has not read is of no use to anyone.
+                with suppress(BrokenPipeError):
+                    stream.close()
         self._log.close()
 
     def _read(self) -> dict[str, Array]:
@@ -162,8 +167,9 @@ def guest_output(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: 
 
     Raises:
         IncompatibleError: it fails there.
+        MissingBackendError: there is no QEMU, or it cannot be started.
     """
-    with guest_command(cpu, userland, runtime, arguments) as command:
+    with guest_command(cpu, userland, runtime, arguments) as command, _starting(command):
         done = subprocess.run(
             command.arguments, env=command.environment, capture_output=True, text=True, check=False
         )
@@ -177,8 +183,9 @@ def run_guest(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Seq
 
     Raises:
         IncompatibleError: it crashes.
+        MissingBackendError: there is no QEMU, or it cannot be started.
     """
-    with guest_command(cpu, userland, runtime, arguments) as command:
+    with guest_command(cpu, userland, runtime, arguments) as command, _starting(command):
         code = subprocess.run(command.arguments, env=command.environment, check=False).returncode
     if code < 0:
         raise crash_error(code, "")
@@ -203,6 +210,17 @@ def crash_error(code: int, told: str) -> IncompatibleError:
         f"the device's runtime {how} under emulation" + (f": {last}" if last else ""),
         "run `bertc emulator setup NAME --force`; if it stays, validate on the device",
     )
+
+
+@contextmanager
+def _starting(command: Command) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MissingBackendError(
+            f"cannot start {command.arguments[0]}: {error.strerror or error}",
+            "install it again: apt install qemu-user-static",
+        ) from error
 
 
 def _raised(problem: Mapping[str, str]) -> BertcError:

@@ -23,7 +23,12 @@ from targets.errors import MissingBackendError
 MINIMUM: Final = (10,)
 """QEMU 7.2 is wrong on AVX2: OpenVINO's INT8 products with a tanh came out at a fifth of their size."""
 _PYTHON: Final = "usr/bin/python3.11"
-_QUIET: Final = {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+_OWN: Final = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONSAFEPATH": "1",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def guest_command(
         paths = (str(folder / "bertc"), str(userland.site(runtime)))
         yield Command(
             (str(qemu), "-cpu", cpu.qemu, "-L", str(prefix), str(userland.root / _PYTHON), *arguments),
-            {**_QUIET, "HOME": str(home), "PYTHONPATH": os.pathsep.join(paths), EMULATED: cpu.id},
+            {**_OWN, "HOME": str(home), "PYTHONPATH": os.pathsep.join(paths), EMULATED: cpu.id},
         )
 
 

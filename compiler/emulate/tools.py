@@ -32,17 +32,20 @@ def run_tool(command: Sequence[str], hint: str, *, folder: Path | None = None) -
         folder: that it runs in.
 
     Raises:
-        MissingBackendError: it fails; the message has its last errors.
+        MissingBackendError: it cannot be started, or fails; the message has its last errors.
     """
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise MissingBackendError(f"cannot start {command[0]}: {error.strerror or error}", hint) from error
     if done.returncode == 0:
         return done.stdout
     told = [line.strip() for line in done.stderr.splitlines() if line.strip()]

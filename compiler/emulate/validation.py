@@ -9,7 +9,7 @@ from typing import Any
 from compiler.emulate.cpus import EmulatedCpu, find_cpu
 from compiler.emulate.guest import PipeBackend, open_emulated
 from compiler.emulate.qemu import find_qemu, qemu_version
-from compiler.emulate.userland import require_userland
+from compiler.emulate.readiness import require_emulator
 from compiler.sessions import bundle_encoder, open_session
 from compiler.validate import Evaluator, Predictions, Validation, distance
 from targets.bundle.reader import Bundle
@@ -45,7 +45,7 @@ def ready_cpu(name: str) -> EmulatedCpu:
         MissingBackendError: its emulator is not set up.
     """
     cpu = find_cpu(name)
-    require_userland(cpu.userland)
+    require_emulator(cpu.userland)
     return cpu
 
 
@@ -75,7 +75,7 @@ def validate_emulated(
         MissingBackendError: the emulator is not set up.
         IncompatibleError: the bundle does not fit that CPU, or its runtime crashes there.
     """
-    userland = require_userland(cpu.userland)
+    userland = require_emulator(cpu.userland)
     manifest = bundle.manifest
     with open_emulated(bundle, cpu, userland, threads=threads) as backend:
         emulator = _emulator(cpu, backend)

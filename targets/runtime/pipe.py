@@ -12,6 +12,8 @@ import json
 import os
 import struct
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -29,6 +31,10 @@ HELLO: Final = "hello"
 WANTED: Final = "outputs wanted"
 MODEL: Final = "--model"
 _LENGTH: Final = struct.Struct("<Q")
+_DAMAGE: Final = (
+    OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, SyntaxError, MemoryError, OverflowError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class EndOfFramesError(EOFError):
@@ -58,11 +64,14 @@ def read_frame(source: BinaryIO) -> dict[str, Array]:
     (length,) = _LENGTH.unpack(_exactly(source, _LENGTH.size))
     if length > MAX_FRAME:
         raise InternalError(f"a frame of {length} bytes", "something else wrote to this stream")
+    data = _exactly(source, length)
     try:
-        with np.load(io.BytesIO(_exactly(source, length)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return dict(archive.items())
-    except (ValueError, OSError) as error:
-        raise InternalError(f"a frame that cannot be read: {error}") from error
+    except _DAMAGE as error:
+        raise InternalError(
+            f"a frame that cannot be read: {error}", "something else wrote to this stream"
+        ) from error
 
 
 def pack_json(value: object) -> Array:

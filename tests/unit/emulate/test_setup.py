@@ -1,0 +1,493 @@
+"""Userlands made with an apt, a dpkg, a pip and a QEMU that are shell scripts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import compiler.emulate.setup as setting_up
+import compiler.emulate.userland as userlands
+from compiler.emulate.cpus import emulated_cpus
+from compiler.emulate.guest import guest_output
+from compiler.emulate.qemu import find_qemu
+from compiler.emulate.readiness import missing
+from compiler.emulate.setup import set_up
+from compiler.emulate.userland import (
+    ARCHES,
+    RUNTIMES,
+    Lock,
+    Package,
+    Userland,
+    find_userland,
+    lock_of,
+    require_userland,
+)
+from compiler.progress import Clock
+from targets.errors import IncompatibleError, IntegrityError, MissingBackendError, UsageError
+from tests.support.compiling import Recorder, everything
+
+APT = """#!/bin/sh
+# A .deb is a file whose first line is its version; archive/ has what apt's sources have.
+echo "apt-get $*" >> {log}
+arch=
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -oAPT::Architecture=*) arch="${{1#*=}}" ;;
+    update) [ -e {archive}/broken ] && {{ echo "E: Some index files failed to download" >&2; exit 100; }}
+      exit 0 ;;
+    download) shift; break ;;
+  esac
+  shift
+done
+for wanted in "$@"; do
+  name="${{wanted%%=*}}"
+  [ -e "{archive}/$name" ] || {{ echo "E: Unable to locate package $name" >&2; exit 100; }}
+  version="$(head -n 1 "{archive}/$name")"
+  case "$wanted" in
+    *=*) [ "$version" = "${{wanted#*=}}" ] || {{
+      echo "W: something" >&2
+      echo "E: Version '${{wanted#*=}}' for '$name' was not found" >&2; exit 100; }} ;;
+  esac
+done
+for wanted in "$@"; do
+  name="${{wanted%%=*}}"
+  cp "{archive}/$name" "${{name}}_$(head -n 1 "{archive}/$name")_$arch.deb"
+done
+"""
+DPKG = """#!/bin/sh
+case "$1" in
+  --field) head -n 1 "$2" ;;
+  --extract) name="$(basename "$2")"; name="${{name%%_*}}"; mkdir -p "$3/usr/bin"
+    case "$name" in
+      qemu-user*) cp {qemu} "$3/usr/bin/qemu-aarch64-static" ;;
+      python3.11) echo python > "$3/usr/bin/python3.11" ;;
+      full) echo "dpkg-deb: error: No space left on device" >&2; exit 2 ;;
+      *) echo "$name" > "$3/usr/$name" ;;
+    esac ;;
+esac
+"""
+QEMU = """#!/bin/sh
+[ "$1" = --version ] && {{ echo "qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)"; exit 0; }}
+echo "qemu $*" >> {log}
+[ -e {archive}/crashing ] && kill -ILL $$
+exit 0
+"""
+PIP = """#!/bin/sh
+echo "pip $*" >> {log}
+[ -e {archive}/no-wheels ] && {{ echo "ERROR: No matching distribution found for numpy==2.4.6" >&2; exit 1; }}
+for each in "$@"; do
+  case "$each" in --target=*) mkdir -p "${{each#*=}}/numpy" ;; esac
+done
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """Programs on PATH, and an archive of packages."""
+
+    folder: Path
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "archive"
+
+    @property
+    def cache(self) -> Path:
+        return Path(os.environ["BERTC_CACHE_DIR"])
+
+    def program(self, name: str, text: str) -> Path:
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        names = {"log": self.folder / "log", "archive": self.archive, "qemu": self.folder / "qemu"}
+        path.write_text(text.format(**names))
+        path.chmod(0o755)
+        return path
+
+    def has(self, name: str, version: str = "1.0-1") -> Package:
+        """Puts a package into the archive."""
+        self.archive.mkdir(exist_ok=True)
+        data = f"{version}\n{name}\n".encode()
+        (self.archive / name).write_bytes(data)
+        return Package(name, version, hashlib.sha256(data).hexdigest())
+
+    @property
+    def log(self) -> list[str]:
+        path = self.folder / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def said(self, program: str, word: str = "") -> list[str]:
+        return [line for line in self.log if line.startswith(program + " ") and word in line]
+
+
+Locks = Callable[..., Lock]
+
+
+@pytest.fixture
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """A machine with apt, dpkg, pip and QEMU, and nothing else that is theirs."""
+    found = Fakes(tmp_path)
+    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("qemu-aarch64-static", QEMU)):
+        found.program(name, text)
+    found.program("apt-cache", "#!/bin/sh\n")
+    monkeypatch.setattr(sys, "executable", str(found.program("python", PIP)))
+    for name in ("sh", "cat", "cp", "mkdir", "head", "basename", "kill"):
+        (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return found
+
+
+@pytest.fixture
+def lock(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Locks:
+    """`lock(PACKAGE...)` makes that the lock of arm64."""
+
+    def put(*packages: Package) -> Lock:
+        requirements = {runtime: f"{runtime}==1 --hash=sha256:{'0' * 64}\n" for runtime in RUNTIMES}
+        made = Lock(
+            "arm64", "bookworm", packages, requirements, hashlib.sha256(repr(packages).encode()).hexdigest()
+        )
+        for module in (setting_up, userlands):
+            monkeypatch.setattr(module, "lock_of", lambda _: made)
+        return made
+
+    put(fakes.has("python3.11"), fakes.has("libc6", "2.36-9"))
+    return put
+
+
+def nothing_left(fakes: Fakes) -> bool:
+    return not fakes.cache.exists() or everything(fakes.cache) == []
+
+
+def test_what_was_tested_is_taken(fakes: Fakes, lock: Locks) -> None:
+    progress = Recorder()
+    packages = fakes.has("python3.11"), fakes.has("libc6", "2.36-9")
+    made = lock(*packages)
+    userland = set_up("arm64", Clock(progress))
+    assert userland.folder == fakes.cache / "emulators" / f"arm64-{made.digest[:12]}"
+    assert dict(userland.record) == {
+        "name": "arm64",
+        "suite": "bookworm",
+        "lock": made.digest,
+        "packages": {
+            each.name: {"version": each.version, "sha256": each.sha256, "pinned": True} for each in packages
+        },
+        "qemu": "7.2.22",
+    }
+    assert (userland.root / "usr" / "bin" / "python3.11").is_file()
+    assert (userland.root / "etc" / "ld.so.cache").read_bytes() == b""
+    assert all((userland.site(runtime) / "numpy").is_dir() for runtime in RUNTIMES)
+    assert sorted(path.name for path in userland.folder.iterdir()) == ["root", "site", "userland.json"]
+    assert [path.name for path in (fakes.cache / "emulators").iterdir()] == [userland.folder.name]
+    assert find_userland("arm64") == require_userland("arm64") == userland
+    assert missing("arm64") == ""
+    assert progress.warnings == []
+    assert progress.finished == [
+        *("reading package lists", "downloading packages", "installing Python packages", "starting it")
+    ]
+    (download,) = fakes.said("apt-get", "download")
+    assert download.endswith("download python3.11=1.0-1 libc6=2.36-9")
+    assert "-oAPT::Architecture=arm64" in download
+    assert [line.rpartition(" ")[2] for line in fakes.said("qemu", "-cpu cortex-a76")] == list(RUNTIMES)
+    for line, runtime in zip(fakes.said("pip"), RUNTIMES, strict=True):
+        assert {"--require-hashes", "--no-deps", "--only-binary=:all:", "--python-version=3.11"} < set(
+            line.split()
+        )
+        assert "--platform=manylinux2014_aarch64" in line
+        assert re.search(rf"--target=\S+/site/{runtime} ", line)
+
+
+def test_again_does_nothing_and_force_does_it_all(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    first = set_up("arm64", Clock(Recorder()))
+    (first.folder / "mark").touch()
+    before = fakes.log
+    again = Recorder()
+    assert set_up("arm64", Clock(again)) == first
+    assert fakes.log == before
+    assert again.started == []
+    forced = set_up("arm64", Clock(Recorder()), force=True)
+    assert forced == first
+    assert not (first.folder / "mark").exists()
+    assert len(fakes.log) == 2 * len(before)
+    assert len(list(first.folder.parent.iterdir())) == 1
+
+
+def test_a_force_that_fails_keeps_what_was_there(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    first = set_up("arm64", Clock(Recorder()))
+    (fakes.archive / "no-wheels").touch()
+    with pytest.raises(MissingBackendError):
+        set_up("arm64", Clock(Recorder()), force=True)
+    assert find_userland("arm64") == first
+    assert (first.root / "usr" / "bin" / "python3.11").is_file()
+    assert len(list(first.folder.parent.iterdir())) == 1
+
+
+def test_other_bytes_under_the_tested_version(fakes: Fakes, lock: Locks) -> None:
+    lock(fakes.has("python3.11"), replace(fakes.has("libc6"), sha256="0" * 64))
+    for locked in (False, True):
+        with pytest.raises(IntegrityError, match=r"libc6 1.0-1 is not the package that was tested") as caught:
+            set_up("arm64", Clock(Recorder()), locked=locked)
+        assert "--apt-sources" in caught.value.hint
+    assert nothing_left(fakes)
+    assert fakes.said("pip") == []
+
+
+def test_one_wrong_hash_beside_a_newer_package(fakes: Fakes, lock: Locks) -> None:
+    lock(replace(fakes.has("python3.11"), version="0.9"), replace(fakes.has("libc6"), sha256="0" * 64))
+    with pytest.raises(IntegrityError, match="libc6"):
+        set_up("arm64", Clock(Recorder()))
+    assert nothing_left(fakes)
+
+
+def test_debian_has_replaced_a_package(fakes: Fakes, lock: Locks) -> None:
+    newer = fakes.has("libc6", "2.36-10")
+    lock(fakes.has("python3.11"), Package("libc6", "2.36-9", "0" * 64))
+    progress = Recorder()
+    userland = set_up("arm64", Clock(progress))
+    assert userland.record["packages"]["libc6"] == {
+        "version": "2.36-10",
+        "sha256": newer.sha256,
+        "pinned": False,
+    }
+    assert userland.record["packages"]["python3.11"]["pinned"] is True
+    assert progress.warnings == ["Debian has replaced libc6: its 2.36-10 was not tested"]
+
+
+def test_locked_takes_no_other(fakes: Fakes, lock: Locks) -> None:
+    fakes.has("libc6", "2.36-10")
+    lock(fakes.has("python3.11"), Package("libc6", "2.36-9", "0" * 64))
+    with pytest.raises(MissingBackendError, match=r"apt's sources do not have libc6 2.36-9") as caught:
+        set_up("arm64", Clock(Recorder()), locked=True)
+    assert "--locked" in caught.value.hint
+    assert nothing_left(fakes)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_package_that_no_archive_has(fakes: Fakes, lock: Locks, locked: bool) -> None:
+    lock(fakes.has("python3.11"), Package("libnone", "1", "0" * 64))
+    with pytest.raises(MissingBackendError, match="do not have libnone 1"):
+        set_up("arm64", Clock(Recorder()), locked=locked)
+    assert nothing_left(fakes)
+
+
+def test_sources_of_its_own(fakes: Fakes, lock: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lock
+    monkeypatch.chdir(fakes.folder)
+    Path("own.list").touch()
+    set_up("arm64", Clock(Recorder()), sources=Path("own.list"))
+    for line in fakes.said("apt-get"):
+        assert f"-oDir::Etc::sourcelist={fakes.folder.resolve()}/own.list" in line
+        assert "-oDir::Etc::sourceparts=/dev/null" in line
+
+
+@pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
+def test_no_debian(fakes: Fakes, lock: Locks, tool: str) -> None:
+    assert lock
+    (fakes.folder / "bin" / tool).unlink()
+    with pytest.raises(MissingBackendError, match=f"{tool} is not installed") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "Debian" in caught.value.hint
+    assert nothing_left(fakes)
+    assert fakes.log == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "parts"),
+    [
+        ("broken", ["apt-get failed: E: Some index files failed to download", "network"]),
+        ("no-wheels", ["ERROR: No matching distribution found for numpy==2.4.6", "pip"]),
+        ("crashing", ["SIGILL", "bertc emulator setup"]),
+    ],
+)
+def test_nothing_is_left_and_the_next_time_works(
+    fakes: Fakes, lock: Locks, mark: str, parts: list[str]
+) -> None:
+    assert lock
+    (fakes.archive / mark).touch()
+    with pytest.raises((MissingBackendError, IncompatibleError)) as caught:
+        set_up("arm64", Clock(Recorder()))
+    for part in parts:
+        assert part in f"{caught.value.message} {caught.value.hint}"
+    assert "\n" not in caught.value.message
+    assert nothing_left(fakes)
+    assert find_userland("arm64") is None
+    (fakes.archive / mark).unlink()
+    assert set_up("arm64", Clock(Recorder())) == find_userland("arm64")
+
+
+def test_an_interrupt(fakes: Fakes, lock: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lock
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setting_up, "_record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            set_up("arm64", Clock(Recorder()))
+    assert nothing_left(fakes)
+    assert set_up("arm64", Clock(Recorder())) == find_userland("arm64")
+
+
+def test_a_disk_without_room(fakes: Fakes, lock: Locks) -> None:
+    lock(fakes.has("python3.11"), fakes.has("full"))
+    with pytest.raises(MissingBackendError, match=r"dpkg-deb failed: .*No space left") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "free some space" in caught.value.hint
+    assert nothing_left(fakes)
+
+
+def test_a_cache_folder_that_cannot_be_written(
+    fakes: Fakes, lock: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock
+    (fakes.folder / "file").touch()
+    monkeypatch.setenv("BERTC_CACHE_DIR", str(fakes.folder / "file"))
+    with pytest.raises(UsageError, match="cannot write") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "BERTC_CACHE_DIR" in caught.value.hint
+
+
+@pytest.mark.parametrize("package", ["qemu-user-static", "qemu-user"])
+def test_qemu_out_of_a_package(fakes: Fakes, lock: Locks, package: str) -> None:
+    assert lock
+    (fakes.folder / "bin" / "qemu-aarch64-static").rename(fakes.folder / "qemu")
+    fakes.has(package, "7.2")
+    assert find_qemu("arm64") is None
+    userland = set_up("arm64", Clock(Recorder()))
+    own = userland.folder / "qemu" / "qemu-aarch64-static"
+    assert find_qemu("arm64", userland.folder) == own
+    assert userland.record["qemu"] == "7.2.22"
+    assert missing("arm64") == ""
+    download = fakes.said("apt-get", " download ")[-1]
+    assert download.endswith(f"download {package}")
+    assert "APT::Architecture" not in download
+    assert sorted(path.name for path in userland.folder.iterdir()) == [
+        "qemu",
+        "root",
+        "site",
+        "userland.json",
+    ]
+
+
+def test_qemu_is_nowhere(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    (fakes.folder / "bin" / "qemu-aarch64-static").unlink()
+    with pytest.raises(MissingBackendError, match="have no QEMU for arm64") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "qemu-user-static" in caught.value.hint
+    assert nothing_left(fakes)
+
+
+def test_qemu_is_removed_afterwards(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    userland = set_up("arm64", Clock(Recorder()))
+    cpu = emulated_cpus()[0]
+    assert guest_output(cpu, userland, "onnxruntime", ["-c", ""]) == ""
+    (fakes.folder / "bin" / "qemu-aarch64-static").rename(fakes.folder / "bin" / "qemu-aarch64")
+    assert missing("arm64") == ""
+    (fakes.folder / "bin" / "qemu-aarch64").unlink()
+    assert missing("arm64") == "there is no qemu-aarch64-static: bertc emulator setup arm64 --force"
+    with pytest.raises(MissingBackendError, match="there is no qemu-aarch64-static, which emulates arm64"):
+        guest_output(cpu, userland, "onnxruntime", ["-c", ""])
+
+
+def test_a_qemu_that_is_no_program(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    (fakes.folder / "bin" / "qemu-aarch64-static").write_bytes(b"\x7fELF and no more")
+    with pytest.raises(MissingBackendError, match=r"cannot start .*qemu-aarch64-static") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "qemu-user-static" in caught.value.hint
+    assert nothing_left(fakes)
+
+
+def test_not_set_up() -> None:
+    assert find_userland("arm64") is None
+    assert missing("avx2") == "not set up: bertc emulator setup avx2"
+    with pytest.raises(MissingBackendError, match="the emulator avx2 is not set up") as caught:
+        require_userland("avx2")
+    assert caught.value.hint == "run: bertc emulator setup avx2"
+
+
+def test_a_record_that_is_damaged(lock: Locks) -> None:
+    assert lock
+    userland = set_up("arm64", Clock(Recorder()))
+    (userland.folder / "userland.json").write_text("{")
+    assert find_userland("arm64") is None
+    assert isinstance(set_up("arm64", Clock(Recorder())), Userland)
+    assert find_userland("arm64") == userland
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_locks(name: str) -> None:
+    found = lock_of(name)
+    names = [each.name for each in found.packages]
+    assert found.suite == "bookworm"
+    assert len(set(names)) == len(names) > 10
+    assert {"python3.11-minimal", "libc6", "libstdc++6"} <= set(names)
+    for each in found.packages:
+        assert re.fullmatch(r"[0-9a-f]{64}", each.sha256)
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", each.name)
+        assert re.fullmatch(r"([0-9]+:)?[A-Za-z0-9.+~-]+", each.version)
+    assert len({each.sha256 for each in found.packages}) == len(names)
+    assert set(found.requirements) == set(RUNTIMES)
+    assert re.fullmatch(r"[0-9a-f]{64}", found.digest)
+    assert found == lock_of(name)
+
+
+def test_a_name_that_no_lock_has() -> None:
+    with pytest.raises(UsageError, match=r"no emulator 'arm': did you mean arm64\?") as caught:
+        lock_of("arm")
+    assert caught.value.hint == "use one of: arm64, avx2"
+    with pytest.raises(UsageError):
+        lock_of("../targets/profiles/arm64-generic")
+
+
+def test_the_digest_is_of_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for part in ("compiler/emulate", "targets/requirements"):
+        source = files(part.replace("/", ".").partition(".")[0])
+        folder = tmp_path / part
+        folder.mkdir(parents=True)
+        for entry in (source / part.partition("/")[2]).iterdir():
+            if entry.name.endswith((".toml", ".txt")):
+                (folder / entry.name).write_bytes(entry.read_bytes())
+    monkeypatch.setattr(userlands, "files", lambda name: tmp_path / name.replace(".", "/"))
+    digests = {lock_of("arm64").digest}
+    other = lock_of("avx2").digest
+    for name in (
+        "compiler/emulate/arm64.toml",
+        *(f"targets/requirements/aarch64-{each}.txt" for each in RUNTIMES),
+    ):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes() + b"# a comment\n")
+        digests.add(lock_of("arm64").digest)
+    assert len(digests) == 4
+    assert lock_of("avx2").digest == other
+
+
+@pytest.mark.parametrize("arch", ["aarch64", "x86_64"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_requirements_are_pinned_and_hashed(arch: str, runtime: str) -> None:
+    text = (files("targets") / "requirements" / f"{arch}-{runtime}.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    names = []
+    for line in lines:
+        requirement, *hashes = line.split()
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", requirement), line
+        assert hashes
+        assert len(set(hashes)) == len(hashes)
+        for each in hashes:
+            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each)
+        names.append(requirement.partition("==")[0])
+    assert len(set(names)) == len(names)
+    assert {"numpy", "tokenizers", "click", runtime} <= set(names)
+    assert ({*RUNTIMES} - {runtime}).isdisjoint(names)
