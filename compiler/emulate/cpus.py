@@ -37,7 +37,8 @@ class EmulatedCpu:
     def cpuinfo(self, cores: int) -> str:
         """The text of /proc/cpuinfo on such a CPU.
 
-        Without it, what runs under the emulator reads the host's, and takes it for its own.
+        Without it, what runs under the emulator reads the host's, and takes it for its own; for ARM, QEMU
+        writes one itself from 9.1 on.
         """
         key = "flags" if "vendor_id" in self.identity else "Features"
         lines = [*(f"{name}\t: {value}" for name, value in self.identity.items())]
