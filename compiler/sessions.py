@@ -56,7 +56,7 @@ def bundle_encoder(bundle: Bundle) -> TextEncoder:
 
 
 def evidence_here(bundle: Bundle) -> Evidence:
-    """What a validation on this machine shows: bundles for a GPU or NPU are simulated where it is not there."""
+    """What a validation on this machine shows; bundles for a GPU or NPU are simulated where there is none."""
     if bundle.manifest.engine is None and bundle.manifest.runtime.device == "CPU":
         return "measured"
     try:
