@@ -55,7 +55,7 @@ def _reasons(found: Sequence[Ability], here: Inventory) -> Iterator[str]:
 
 
 def _of_target(found: Ability, here: Inventory) -> Iterator[str]:
-    if found.compile is not None:
+    if found.compile is not None and not here.missing_packages:  # which are named above the table
         yield f"cannot compile: {found.compile}"
     if found.run is not None and found.run != found.compile:
         yield found.run + _way_out(found, here)
