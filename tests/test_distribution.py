@@ -92,7 +92,7 @@ def test_every_module_and_data_file_is_inside(wheel: zipfile.Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".toml", ".json") or path.name == "py.typed"
+        if path.suffix in (".py", ".toml", ".json", ".txt") or path.name == "py.typed"
     }
     assert expected <= set(names(wheel)), sorted(expected - set(names(wheel)))
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected
@@ -101,7 +101,11 @@ def test_every_module_and_data_file_is_inside(wheel: zipfile.Path) -> None:
 
 
 def test_nothing_else_is_inside(wheel: zipfile.Path) -> None:
-    allowed = re.compile(r".*\.py|.*/py\.typed|targets/profiles/.*\.toml|targets/bundle/.*\.json|.*/")
+    data = (
+        r"targets/profiles/.*\.toml|targets/bundle/.*\.json|targets/requirements/.*\.txt|"
+        r"compiler/emulate/.*\.toml"
+    )
+    allowed = re.compile(rf".*\.py|.*/py\.typed|{data}|.*/")
     others = [name for name in names(wheel) if ".dist-info/" not in name and not allowed.fullmatch(name)]
     assert others == []
 

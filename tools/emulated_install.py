@@ -14,7 +14,7 @@ from compiler.emulate.cpus import EmulatedCpu, find_cpu
 from compiler.emulate.guest import guest_output
 from compiler.emulate.userland import Userland, require_userland
 from targets.bundle.reader import Bundle
-from targets.pins import PIP, device_pins
+from targets.pins import PIP, Pins, device_pins
 from targets.registry import list_targets
 from targets.spec import GPU_RUNTIMES
 from tools.device_commands import FOUND, forbidden, sample_text
@@ -102,14 +102,14 @@ def package_sizes(site: Path) -> dict[str, int]:
 
 def pip_lines() -> Iterator[str]:
     """For each class of devices, the one line that installs what it needs."""
-    classes: dict[str, list[str]] = {}
+    classes: dict[Pins, list[str]] = {}
     for spec in list_targets():
         for runtime in spec.runtimes:
             if runtime.name not in GPU_RUNTIMES:
-                classes.setdefault(device_pins(spec, runtime.name).file, []).append(spec.id)
-    for file, names in classes.items():
-        yield f"{', '.join(names)}:"
-        yield f"  {PIP} -r targets/requirements/{file}"
+                classes.setdefault(device_pins(spec, runtime.name), []).append(spec.id)
+    for pins, names in classes.items():
+        yield f"{pins.runtime} on {', '.join(names)}:"
+        yield f"  {PIP} -r targets/requirements/{pins.file}"
 
 
 def require(ok: bool, problem: str) -> None:
