@@ -7,10 +7,5 @@ from targets.spec import Evidence, TargetSpec
 
 
 def evidence_of(spec: TargetSpec, here: Machine) -> Evidence:
-    """What a machine shows of a target: artifacts for another one, or for a GPU or NPU, are simulated.
-
-    A CPU with integer dot products shows nothing of one without, although it runs the same programs: 16-bit
-    sums do not saturate on it.
-    """
-    alike = here.fits(spec) and not spec.devices
-    return "measured" if alike and not (spec.saturates and here.dot_products) else "simulated"
+    """What a machine shows of a target: artifacts for another one, or for a GPU or NPU, are simulated."""
+    return "measured" if here.measures(spec) else "simulated"

@@ -7,13 +7,14 @@ from typing import Final
 from compiler.lower.tensorrt.simulation import SimulatedBackend
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import TOKENIZER_PATH, TaskConfig, model_files
-from targets.errors import IncompatibleError, MissingBackendError, UsageError
+from targets.detect import machine
+from targets.errors import IncompatibleError, MissingBackendError
 from targets.runtime.backends import open_backend
 from targets.runtime.backends.base import Backend
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings
 from targets.runtime.tokenize import TextEncoder
-from targets.spec import Evidence
+from targets.spec import Evidence, saturates
 
 FILL_MASK_BATCH: Final = 4
 """Texts of one run of fill-mask: its output has the vocabulary's size for every token."""
@@ -31,10 +32,9 @@ def open_bundle_session(bundle: Bundle, *, threads: int = 0) -> Session:
 
 
 def open_simulated_session(bundle: Bundle, *, threads: int = 0) -> Session:
-    """A session over the graph of a bundle for a GPU or an NPU, computed on this CPU.
+    """A session over a bundle for a GPU, an NPU or a lesser CPU, computed on this CPU.
 
     Raises:
-        UsageError: a bundle for a CPU, which is run and not simulated.
         IntegrityError: a file is not what the manifest says.
     """
     manifest = bundle.manifest
@@ -44,7 +44,7 @@ def open_simulated_session(bundle: Bundle, *, threads: int = 0) -> Session:
         model, weights = (bundle.read(path) for path in model_files(manifest.runtime))
         backend = open_backend(manifest.runtime.backend, model, weights, threads=threads)
     else:
-        raise UsageError(f"{bundle.path} is for a CPU", "run it on one")
+        return open_bundle_session(bundle, threads=threads)
     return open_session(backend, bundle_encoder(bundle), manifest.task, manifest.task_config)
 
 
@@ -56,9 +56,15 @@ def bundle_encoder(bundle: Bundle) -> TextEncoder:
 
 
 def evidence_here(bundle: Bundle) -> Evidence:
-    """What a validation on this machine shows: those for a GPU or NPU are simulated where it is not there."""
+    """What a validation on this machine shows.
+
+    Bundles for a GPU or NPU are simulated where there is none, and so are those for x86 CPUs without integer dot
+    products on one that has them, and does not saturate.
+    """
+    target = bundle.manifest.target
     if bundle.manifest.engine is None and bundle.manifest.runtime.device == "CPU":
-        return "measured"
+        lesser = saturates(target.arch, target.cpu_features) and machine().dot_products
+        return "simulated" if lesser else "measured"
     try:
         bundle.check_device()
     except (IncompatibleError, MissingBackendError):

@@ -63,6 +63,14 @@ class Machine:
             and not self.missing_features(target.cpu_features)
         )
 
+    def measures(self, target: TargetSpec) -> bool:
+        """Whether what runs on its CPU shows what a target's CPU computes.
+
+        A CPU with integer dot products shows nothing of one without, although it runs the same programs:
+        16-bit sums do not saturate on it.
+        """
+        return self.fits(target) and not target.devices and not (target.saturates and self.dot_products)
+
 
 def machine(root: Path = Path("/")) -> Machine:
     """Describe this machine.

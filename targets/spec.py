@@ -195,8 +195,7 @@ class TargetSpec:
     @property
     def saturates(self) -> bool:
         """Whether its CPUs may add pairs of U8 x S8 products in 16 bits (vpmaddubsw), which saturate."""
-        on_cpu = self.arch == "x86_64" and not self.gpu and not self.devices
-        return on_cpu and not any(DOT_PRODUCTS.issuperset(group) for group in self.cpu_features)
+        return not self.gpu and not self.devices and saturates(self.arch, self.cpu_features)
 
     def runtime(self, name: str) -> RuntimeProfile:
         """The profile of one of the target's runtimes.
@@ -209,6 +208,11 @@ class TargetSpec:
                 return profile
         has = ", ".join(profile.name for profile in self.runtimes)
         raise UsageError(f"target {self.id} has no runtime {name!r}", f"pass --runtime with one of: {has}")
+
+
+def saturates(arch: str, cpu_features: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether CPUs with no more than these features, all of (any of), may saturate; see `TargetSpec`."""
+    return arch == "x86_64" and not any(DOT_PRODUCTS.issuperset(group) for group in cpu_features)
 
 
 def load_profile(path: Path) -> TargetSpec:

@@ -4,6 +4,11 @@ python -m tools.check_device_install out/NAME.bundle [out/OTHER.bundle ...]
 
 For each bundle: a new virtual environment, `pip install .[RUNTIME]` with the pinned versions, and the time
 from the start of a process to its first answer. Needs a package index; nothing is left behind.
+
+python -m tools.check_device_install --emulate raspberry-pi-5 out/NAME.bundle
+
+The same commands on a CPU that is not here, in the emulator's userland (`bertc emulator setup`), which has
+just the pinned requirements of a device: how large each package is, and no times.
 """
 
 from __future__ import annotations
@@ -21,10 +26,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from targets.bundle.reader import Bundle
+from targets.cli_errors import print_error
+from targets.errors import BertcError
+from tools.device_commands import FOUND, forbidden, sample_text
+from tools.emulated_install import check_emulated, pip_lines
 
 ROOT = Path(__file__).resolve().parent.parent
-HOST = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy", "pyarrow")
-RUNTIMES = ("onnxruntime", "openvino")
 FIRST_ANSWER_S = 2.0
 RUNS = 5
 
@@ -33,11 +40,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
     parser.add_argument("--limit", type=float, default=FIRST_ANSWER_S, help="seconds to the first answer")
+    parser.add_argument("--emulate", metavar="CPU", help="a target, or a CPU of `bertc emulator list`")
     options = parser.parse_args(argv)
+    if options.emulate is not None:
+        return emulated(options.bundles, options.emulate)
     slow = [path for path in options.bundles if check(path.resolve()) > options.limit]
     for path in slow:
         print(f"error: {path} took longer than {options.limit} s to its first answer", file=sys.stderr)
     return 1 if slow else 0
+
+
+def emulated(bundles: Sequence[Path], cpu: str) -> int:
+    try:
+        for path in bundles:
+            check_emulated(path.resolve(), cpu)
+    except BertcError as error:
+        print_error(error.message, error.hint)
+        return error.exit_code
+    print("what a device installs, by its target:")
+    for line in pip_lines():
+        print(f"  {line}")
+    return 0
 
 
 def check(bundle: Path) -> float:
@@ -83,24 +106,13 @@ def install(folder: Path, runtime: str) -> Path:
 
 
 def assert_absent(python: Path, runtime: str) -> None:
-    others = tuple(name for name in RUNTIMES if name != runtime)
-    code = (
-        "import importlib.util, json, sys; "
-        "print(json.dumps([n for n in sys.argv[1:] if importlib.util.find_spec(n) is not None]))"
-    )
-    found = json.loads(output(python.parent, python, "-I", "-c", code, *HOST, *others))
+    found = json.loads(output(python.parent, python, "-I", "-c", FOUND, *forbidden(runtime)))
     assert found == [], f"a device gets {', '.join(found)} too"
 
 
 def first_answer(folder: Path, bertc: Path, bundle: Path, task: str) -> float:
     """Seconds from the start of the process until its first line is read."""
-    texts = ["--text", "a gripping film"]
-    if task == "question-answering":
-        texts += ["--text-pair", "It is a gripping film."]
-    if task == "fill-mask":
-        tokenizer = json.loads((bundle / "tokenizer" / "special_tokens_map.json").read_bytes())
-        mask = tokenizer["mask_token"]
-        texts[1] += f" {mask if isinstance(mask, str) else mask['content']}"
+    texts = sample_text(bundle, task)
     begin = time.perf_counter()
     with subprocess.Popen(
         [bertc, "run", bundle, "--json", *texts], cwd=folder, stdout=subprocess.PIPE, text=True

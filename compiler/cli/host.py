@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-from targets.cli.doctor import HOST_PACKAGES
 from targets.errors import MissingBackendError
+from targets.inventory import HOST_PACKAGES
 
 
 def require_host(what: str = "compiling") -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "check_target_gpu",
     "finds_device",
     "gpus",
+    "install_hint",
     "is_installed",
     "openvino_devices",
     "release",
@@ -33,6 +34,10 @@ _DISTRIBUTIONS: Final = {
     "openvino": ("openvino", "openvino-nightly"),
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+}
+_INSTALL: Final = {
+    "tensorrt": "install TensorRT's Python package: it comes with JetPack, or from NVIDIA's package index",
+    "tensorrt-rtx": 'pip install "bertc[tensorrt-rtx]" (x86-64 Linux)',
 }
 _PACKAGES: Final = {"tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 _NUMBERS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -91,6 +96,11 @@ def is_installed(runtime: str) -> bool:
     return any(importlib.util.find_spec(each) is not None for each in _PACKAGES.get(runtime, (runtime,)))
 
 
+def install_hint(runtime: str) -> str:
+    """What installs a runtime."""
+    return _INSTALL.get(runtime, f'pip install "bertc[{runtime}]"')
+
+
 def check_backend(runtime: RuntimeSpec) -> None:
     """Check that the backend is installed and new enough.
 
@@ -98,9 +108,10 @@ def check_backend(runtime: RuntimeSpec) -> None:
         MissingBackendError: not installed.
         IncompatibleError: older than the bundle's minimum version, or another than built its engine.
     """
-    install = f'pip install "bertc[{runtime.backend}]"'
     if not is_installed(runtime.backend):
-        raise MissingBackendError(f"{runtime.backend}, which runs this bundle, is not installed", install)
+        raise MissingBackendError(
+            f"{runtime.backend}, which runs this bundle, is not installed", install_hint(runtime.backend)
+        )
     installed = backend_version(runtime.backend)
     if release(installed) < release(runtime.minimum_version):
         raise IncompatibleError(
@@ -128,9 +139,7 @@ def backend_version(backend: str) -> str:
     try:
         return str(import_module(backend).__version__)
     except (ImportError, AttributeError) as error:
-        raise MissingBackendError(
-            f"{backend} cannot be imported: {error}", f'pip install "bertc[{backend}]"'
-        ) from error
+        raise MissingBackendError(f"{backend} cannot be imported: {error}", install_hint(backend)) from error
 
 
 def openvino_devices() -> tuple[str, ...]:
@@ -143,7 +152,7 @@ def openvino_devices() -> tuple[str, ...]:
         openvino = import_module("openvino")
     except ImportError as error:
         raise MissingBackendError(
-            f"openvino cannot be imported: {error}", 'pip install "bertc[openvino]"'
+            f"openvino cannot be imported: {error}", install_hint("openvino")
         ) from error
     try:
         return tuple(openvino.Core().available_devices)

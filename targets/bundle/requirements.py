@@ -13,10 +13,11 @@ from targets.errors import BertcError, IncompatibleError
 
 _BACKEND: Final = "backend"
 _DEVICE: Final = "device"
-_DRIVERS: Final = {
+DRIVERS: Final = {
     "GPU": "install Intel's compute runtime for the GPU (intel-opencl-icd)",
     "NPU": "install Intel's NPU driver (github.com/intel/linux-npu-driver), on Linux 6.6 or later",
 }
+"""What to do where OpenVINO does not find a device that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,4 +215,4 @@ def _openvino_device(runtime: RuntimeSpec, *, usable: bool) -> Requirement:
     if device.finds_device(found, wanted):
         return Requirement(_DEVICE, f"OpenVINO's {wanted}", listed, True)
     problem = f"OpenVINO finds no {wanted} here (it has: {listed})"
-    return Requirement(_DEVICE, f"OpenVINO's {wanted}", listed, False, problem, _DRIVERS[wanted])
+    return Requirement(_DEVICE, f"OpenVINO's {wanted}", listed, False, problem, DRIVERS[wanted])

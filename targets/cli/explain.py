@@ -27,10 +27,8 @@ def to_json(spec: TargetSpec) -> dict[str, Any]:
 
 
 def evidence_elsewhere(spec: TargetSpec) -> str:
-    """What validation can show on a machine that is not the target: "emulated", "simulated" or "none"."""
-    if spec.emulation is not None:
-        return "emulated"
-    return "simulated" if spec.gpu or spec.devices else "none"
+    """What validation can show on a machine that is not the target: "emulated" or "simulated"."""
+    return "simulated" if spec.emulation is None else "emulated"
 
 
 def explain(spec: TargetSpec) -> Iterator[str]:
@@ -60,13 +58,10 @@ def explain(spec: TargetSpec) -> Iterator[str]:
 
 
 def _elsewhere(spec: TargetSpec) -> str:
-    known = evidence_elsewhere(spec)
-    if known == "emulated":
+    if spec.emulation is not None:
         return f"on another machine emulated as {spec.emulation}, with the real kernels"
-    cannot = "it cannot be emulated"
-    if known == "simulated":
-        return f"{cannot}: on another machine the same graph is simulated on the CPU"
-    return f"{cannot}: on another machine nothing can be shown"
+    what = "the same graph" if spec.gpu or spec.devices else "its exact integer arithmetic"
+    return f"it cannot be emulated: on another machine {what} is simulated on the CPU"
 
 
 def _runtime(profile: RuntimeProfile) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from targets.cli.explain import explain, to_json
@@ -42,6 +44,27 @@ def show_command(outer: bool, target: str, as_json: bool) -> None:
         return
     for line in explain(spec):
         print_text(line)
+
+
+@targets_command.command("requirements")
+@click.argument("target")
+@click.option("--runtime", help="Of the bundle.  [default: the target's first]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def requirements_command(outer: bool, target: str, runtime: str | None, as_json: bool) -> None:
+    """Print what a target's devices install, as pip reads it: every version, and the hash of every wheel.
+
+    bertc targets requirements raspberry-pi-5 > requirements.txt
+    """
+    from targets.pins import device_pins
+    from targets.registry import get_target
+
+    spec = get_target(target)
+    pins = device_pins(spec, None if runtime is None else spec.runtime(runtime).name)
+    if as_json or outer:
+        print_json({"target": spec.id, **asdict(pins)})
+        return
+    print_text(pins.text.rstrip("\n"))
 
 
 def _list(as_json: bool) -> None:

@@ -112,6 +112,15 @@ def test_targets() -> None:
     assert json.loads(done.stdout)["targets"]
 
 
+def test_doctor() -> None:
+    done = call(COMMAND, "onnxruntime", "doctor", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["runtimes"]["openvino"] is None
+    assert told["runtimes"]["onnxruntime"]
+    assert {"torch", "transformers"} <= set(told["missing_packages"])
+
+
 def test_library(bundle: tuple[str, Path]) -> None:
     runtime, path = bundle
     done = call(LIBRARY, runtime, path)

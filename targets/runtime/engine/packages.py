@@ -6,15 +6,12 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from targets.bundle.device import install_hint
 from targets.errors import IncompatibleError, MissingBackendError
 
 _MODULES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "tensorrt": (("tensorrt",),),
     "tensorrt-rtx": (("tensorrt_rtx",), ("tensorrt_rtx_libs", "tensorrt_rtx_bindings")),
-}
-_INSTALL: Final = {
-    "tensorrt": "install TensorRT's Python package: it comes with JetPack, or from NVIDIA's package index",
-    "tensorrt-rtx": 'run: pip install "bertc[tensorrt-rtx]" (x86-64 Linux)',
 }
 
 
@@ -39,5 +36,5 @@ def load_tensorrt(runtime: str) -> Any:
                 "install a build of it for this machine",
             ) from error
     raise MissingBackendError(
-        f"{runtime}, which builds and runs engines, is not installed", _INSTALL[runtime]
+        f"{runtime}, which builds and runs engines, is not installed", install_hint(runtime)
     )

@@ -67,7 +67,10 @@ SHOWN = {
         "to +-64, half of the range, against saturation",
         "on         the CPU",
     ],
-    "x86-64-vnni": ["on another machine nothing can be shown", "products of signed 8-bit operands"],
+    "x86-64-vnni": [
+        "on another machine its exact integer arithmetic is simulated on the CPU",
+        "products of signed 8-bit operands",
+    ],
     "rtx-ampere": [
         "`--precision int8` is 8-bit weights in products of 16-bit floats",
         "1x16 / 1x128 / 8x512",
