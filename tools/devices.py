@@ -19,6 +19,7 @@ from compiler.cli.host import require_host
 from compiler.compile import compile_model
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpu
 from compiler.emulate.guest import open_emulated, open_emulated_model
+from compiler.emulate.qemu import find_qemu, qemu_version
 from compiler.emulate.userland import require_userland
 from compiler.ir.execute import serialize
 from compiler.progress import Clock, by_totals
@@ -92,7 +93,9 @@ def devices_command(
         for key, python in interpreters(pythons).items():
             recipe = [each for each in RECIPES if each.key == key][NAIVE[key]]
             rows += study.naive(recipe, python)
-    text = page(rows, samples, environment(machine(), command_line("tools.devices", sys.argv[1:])))
+    where = environment(machine(), command_line("tools.devices", sys.argv[1:]))
+    qemu = find_qemu("avx2")
+    text = page(rows, samples, {**where, "qemu": "" if qemu is None else qemu_version(qemu)})
     click.echo(text)
     if docs is not None:
         docs.write_text(text, encoding="utf-8")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from compiler.validate import Validation
-from tools.bench_report import Environment
 
 HEAD = """\
 # Devices that are not here
@@ -48,7 +48,7 @@ class Row:
     integers: Mapping[str, float | None] | None
 
 
-def page(rows: Sequence[Row], samples: int, environment: Environment) -> str:
+def page(rows: Sequence[Row], samples: int, environment: Mapping[str, Any]) -> str:
     """The whole page, in Markdown."""
     lines = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -59,8 +59,17 @@ def page(rows: Sequence[Row], samples: int, environment: Environment) -> str:
     )
     baseline = rows[0].validation.baseline
     first = "" if baseline is None else f"FP32: {rows[0].validation.metric} {baseline:.4f}.\n\n"
-    head = HEAD.format(samples=samples, command=environment.command, machine=environment.text)
+    head = HEAD.format(samples=samples, command=environment["command"], machine=_where(environment))
     return head + first + table + "\n"
+
+
+def _where(environment: Mapping[str, Any]) -> str:
+    machine, versions = environment["machine"], environment["versions"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['os']}; Python {machine['python']},\n"
+        f"{listed}; QEMU {environment['qemu']}; {environment['date'][:10]}."
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
