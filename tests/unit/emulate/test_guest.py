@@ -419,3 +419,12 @@ def test_a_model_that_is_no_bundle(userland: Userland, tmp_path: Path, runtime: 
             assert found.keys() == expected.keys()
             np.testing.assert_array_equal(found["logits"], expected["logits"])
     assert gone(process)
+
+
+def test_a_model_that_is_not_there(userland: Userland, tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="on the emulated device: there is no model at") as caught,
+        open_emulated_model("onnxruntime", tmp_path / "none.onnx", CPU, userland),
+    ):
+        raise AssertionError
+    assert caught.value.hint == "check the path"
