@@ -210,6 +210,15 @@ def test_a_cpu_without_dot_products_is_not_measured_on_one_with(
     assert same(integer, answers(bundle, evaluator, spy.again(0, saturating=False))), "+-64 cannot saturate"
 
 
+def test_a_cpu_with_dot_products_is_simulated_without(onnx_model: Path, data: Path, out: Path) -> None:
+    """A compile is refused for no target; what this machine is not, it computes exactly."""
+    with spied() as spy, dot_products(here=False):
+        built = build(onnx_model, out, target="x86-64-vnni", calibration_data=data, eval_data=data)
+    assert built.result.validation.evidence == "simulated"
+    assert [saturating for _, _, saturating in spy.made] == [False]
+    assert not any("timing" in each for each in built.progress.started)
+
+
 @pytest.mark.parametrize("emulate", [False, True])
 def test_it_is_measured_on_its_like(onnx_model: Path, data: Path, out: Path, emulate: bool) -> None:
     with spied() as spy, dot_products(here=False):
