@@ -21,7 +21,9 @@ def emulator_command() -> None:
 @emulator_command.command("setup")
 @click.argument("names", nargs=-1, required=True, metavar="arm64|avx2...")
 @click.option(
-    "--apt-sources", type=click.Path(path_type=Path), help="Of Debian 12, in place of the system's."
+    "--apt-sources",
+    type=click.Path(path_type=Path),
+    help="Of Debian 12, and of 13 for QEMU, in place of the system's.",
 )
 @click.option("--locked", is_flag=True, help="Take no Debian package newer than the tested one.")
 @click.option("--force", is_flag=True, help="Set up again what is there.")
@@ -70,7 +72,7 @@ def list_command(as_json: bool) -> None:
         print_text(f"{'':<11} {each.description}")
 
 
-@emulator_command.command("run", context_settings={"ignore_unknown_options": True})
+@emulator_command.command("run", context_settings={"allow_interspersed_args": False})
 @click.argument("cpu")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option(
@@ -81,14 +83,15 @@ def list_command(as_json: bool) -> None:
 def run_command(cpu: str, arguments: tuple[str, ...], runtime: str | None) -> None:
     """Run a device's command on an emulated CPU: bertc emulator run raspberry-pi-5 selftest BUNDLE.
 
-    CPU is one of `bertc emulator list`, or a target's id. Nothing but the device's packages is there.
+    CPU is one of `bertc emulator list`, or a target's id. Nothing but the device's packages is there. Options
+    of emulator run come before CPU; what follows CPU is the device's command, its --help included.
     """
     from compiler.emulate.cpus import find_cpu
     from compiler.emulate.guest import run_guest
-    from compiler.emulate.userland import require_userland
+    from compiler.emulate.readiness import require_emulator
 
     found = find_cpu(cpu)
-    userland = require_userland(found.userland)
+    userland = require_emulator(found.userland)
     code = run_guest(found, userland, runtime or _runtime_of(arguments), ["-m", "targets.cli", *arguments])
     click.get_current_context().exit(code)
 

@@ -12,12 +12,14 @@ from typing import Final
 
 from compiler.emulate.tools import require_tool, run_tool
 from compiler.emulate.userland import Package
-from targets.errors import IntegrityError, MissingBackendError
+from targets.errors import IntegrityError, MissingBackendError, UsageError
 
 _MISSING: Final = re.compile(r"E: (?:Version '.*' for '.*' was not found|Unable to locate package .*)")
 DEBIAN: Final = "Debian"
 _SUITES: Final = {DEBIAN: "{suite} {suite}-updates", "Debian-Security": "{suite}-security"}
 _KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_ENDINGS: Final = (".list", ".sources")
+_LINE: Final = re.compile(r"deb(?:-src)?\s")
 _TOOLS: Final = ("apt-get", "apt-cache", "dpkg-deb")
 
 
@@ -66,7 +68,7 @@ def archives(folder: Path) -> tuple[Archive, ...]:
             "apt's sources on this system have no Debian archive",
             "name sources of Debian with --apt-sources FILE, or run it in a container of Debian",
         )
-    return tuple(sorted(found, key=lambda each: each.label))
+    return tuple(sorted(found, key=lambda each: (each.label, each.uri)))
 
 
 def write_sources(path: Path, found: Sequence[Archive], suite: str) -> Path:
@@ -81,13 +83,38 @@ def write_sources(path: Path, found: Sequence[Archive], suite: str) -> Path:
     return path
 
 
+def named_sources(path: Path, folder: Path) -> Path:
+    """A file of sources under a name by which apt reads it: apt tells its two formats by the ending.
+
+    Args:
+        path: of the user's file.
+        folder: that receives a copy, where the name says nothing of the format.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror or error}", "give a file of apt's sources to --apt-sources"
+        ) from error
+    if path.suffix in _ENDINGS:
+        return path.absolute()
+    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    copy = folder / f"given{'.list' if _LINE.match(first) else '.sources'}"
+    copy.write_bytes(data)
+    return copy
+
+
 class Apt:
     """apt with package lists of its own, so that the system's are neither needed nor changed.
 
     Args:
         folder: for lists and caches; it must exist.
         arch: Debian's name of an architecture; None for the system's own.
-        sources: a file in place of the system's sources.
+        sources: a file in place of the system's sources; see `named_sources`.
 
     Raises:
         MissingBackendError: this is no system with apt.
@@ -110,7 +137,7 @@ class Apt:
         if arch is not None:
             options |= {"APT::Architecture": arch, "APT::Architectures": arch}
         if sources is not None:
-            options |= {"Dir::Etc::sourcelist": sources.resolve(), "Dir::Etc::sourceparts": "/dev/null"}
+            options |= {"Dir::Etc::sourcelist": sources.absolute(), "Dir::Etc::sourceparts": "/dev/null"}
         self._options = [f"-o{key}={value}" for key, value in options.items()]
 
     def update(self) -> None:

@@ -12,10 +12,18 @@ from typing import Any, BinaryIO, Final
 
 import targets.errors
 from compiler.emulate.cpus import EmulatedCpu
-from compiler.emulate.qemu import Command, guest_command
+from compiler.emulate.qemu import MEND, Command, guest_command
 from compiler.emulate.userland import Userland
 from targets.bundle.reader import Bundle
-from targets.errors import BertcError, IncompatibleError, MissingBackendError
+from targets.errors import (
+    AccuracyGateError,
+    BertcError,
+    IncompatibleError,
+    IntegrityError,
+    MissingBackendError,
+    UnsupportedError,
+    UsageError,
+)
 from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.pipe import (
     ERROR,
@@ -31,6 +39,15 @@ from targets.runtime.pipe import (
 
 _MODULE: Final = "targets.runtime.pipe"
 _TOLD: Final = 3
+_ERROR_LINE: Final = "error: "
+_HINT_LINE: Final = "hint: "
+_KINDS: Final = {
+    kind.exit_code: kind
+    for kind in (
+        *(UsageError, UnsupportedError, AccuracyGateError),
+        *(IntegrityError, IncompatibleError, MissingBackendError),
+    )
+}
 
 
 class PipeBackend:
@@ -102,13 +119,15 @@ class PipeBackend:
         except EndOfFramesError as error:
             raise self._crash() from error
         if ERROR in frame:
-            raise _raised(unpack_json(frame[ERROR]))
+            problem = unpack_json(frame[ERROR])
+            kind = getattr(targets.errors, problem["type"], BertcError)
+            raise _raised(kind, problem["message"], problem["hint"])
         return frame
 
-    def _crash(self) -> IncompatibleError:
+    def _crash(self) -> BertcError:
         code = self._process.wait()
         self._log.seek(0)
-        return crash_error(code, self._log.read().decode("utf-8", "replace"))
+        return guest_error(code, self._log.read().decode("utf-8", "replace"))
 
 
 @contextmanager
@@ -166,7 +185,8 @@ def guest_output(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: 
     """What Python prints in a userland.
 
     Raises:
-        IncompatibleError: it fails there.
+        BertcError: the error of bertc with which it ended there.
+        IncompatibleError: it fails in another way.
         MissingBackendError: there is no QEMU, or it cannot be started.
     """
     with guest_command(cpu, userland, runtime, arguments) as command, _starting(command):
@@ -174,7 +194,7 @@ def guest_output(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: 
             command.arguments, env=command.environment, capture_output=True, text=True, check=False
         )
     if done.returncode != 0:
-        raise crash_error(done.returncode, done.stderr)
+        raise guest_error(done.returncode, done.stderr)
     return done.stdout
 
 
@@ -192,8 +212,25 @@ def run_guest(cpu: EmulatedCpu, userland: Userland, runtime: str, arguments: Seq
     return code
 
 
+def guest_error(code: int, told: str) -> BertcError:
+    """The error of a guest that ended: bertc's own where it ended with one, else that of a crash.
+
+    Args:
+        code: as for `crash_error`.
+        told: as for `crash_error`.
+    """
+    lines = told.splitlines()
+    messages, hints = (
+        [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+        for mark in (_ERROR_LINE, _HINT_LINE)
+    )
+    if code not in _KINDS or not messages:
+        return crash_error(code, told)
+    return _raised(_KINDS[code], messages[-1], hints[-1] if hints else "")
+
+
 def crash_error(code: int, told: str) -> IncompatibleError:
-    """The error of a guest that ended.
+    """The error of a guest that crashed.
 
     Args:
         code: exit status; negative for a signal, as subprocess has it.
@@ -219,13 +256,12 @@ def _starting(command: Command) -> Iterator[None]:
     except OSError as error:
         raise MissingBackendError(
             f"cannot start {command.arguments[0]}: {error.strerror or error}",
-            "install it again: apt install qemu-user-static",
+            MEND,
         ) from error
 
 
-def _raised(problem: Mapping[str, str]) -> BertcError:
-    kind = getattr(targets.errors, problem["type"], BertcError)
-    return kind(f"on the emulated device: {problem['message']}", problem["hint"])
+def _raised(kind: type[BertcError], message: str, hint: str) -> BertcError:
+    return kind(f"on the emulated device: {message}", hint)
 
 
 def _binary(stream: Any) -> BinaryIO:

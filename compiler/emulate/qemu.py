@@ -22,6 +22,7 @@ from targets.errors import MissingBackendError
 
 MINIMUM: Final = (10,)
 """QEMU 7.2 is wrong on AVX2: OpenVINO's INT8 products with a tanh came out at a fifth of their size."""
+MEND: Final = "install qemu-user again, or remove this one and run: bertc emulator setup NAME"
 _PYTHON: Final = "usr/bin/python3.11"
 _OWN: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -44,16 +45,25 @@ def find_qemu(userland: str) -> Path | None:
     arch = ARCHES[userland].qemu
     for name in (f"qemu-{arch}-static", f"qemu-{arch}"):
         found = shutil.which(name)
-        if found is not None and release(qemu_version(Path(found))) >= MINIMUM:
+        if found is not None and is_recent(Path(found)):
             return Path(found)
     own = qemu_folder() / f"qemu-{arch}"
     return own if own.is_file() else None
 
 
+def is_recent(qemu: Path) -> bool:
+    """Whether it is not older than `MINIMUM`."""
+    return release(qemu_version(qemu)) >= MINIMUM
+
+
 @cache
 def qemu_version(qemu: Path) -> str:
-    """The version that QEMU says it has, as in "10.0.13"."""
-    words = run_tool([str(qemu), "--version"], "install qemu-user again").split()
+    """The version that QEMU says it has, as in "10.0.13".
+
+    Raises:
+        MissingBackendError: it cannot be started.
+    """
+    words = run_tool([str(qemu), "--version"], MEND).split()
     return words[words.index("version") + 1] if "version" in words else "0"
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from compiler.atomic_dir import staged_directory
-from compiler.emulate.apt import Apt, Archive, Fetched, archives, unpack, write_sources
+from compiler.emulate.apt import Apt, Archive, Fetched, archives, named_sources, unpack, write_sources
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpus
-from compiler.emulate.qemu import find_qemu
+from compiler.emulate.qemu import MINIMUM, find_qemu, is_recent, qemu_version
 from compiler.emulate.tools import run_tool
 from compiler.emulate.userland import (
     ARCHES,
@@ -27,7 +27,7 @@ from compiler.emulate.userland import (
     userland_folder,
 )
 from compiler.progress import Clock
-from targets.errors import UsageError
+from targets.errors import MissingBackendError, UsageError
 
 PYTHON: Final = "3.11"
 _GLIBC: Final = range(17, 37)
@@ -49,7 +49,7 @@ def set_up(
         The userland, which runs Python.
 
     Raises:
-        UsageError: no such userland, or the cache folder cannot be written.
+        UsageError: no such userland or file of sources, or the cache folder cannot be written.
         MissingBackendError: no apt, no pip, no network, or no QEMU.
         IntegrityError: a package that is not the one that was tested.
     """
@@ -74,6 +74,7 @@ def set_up(
 def _fill(staging: Path, lock: Lock, clock: Clock, sources: Path | None, locked: bool) -> dict[str, Any]:
     work = staging / "work"
     work.mkdir()
+    sources = sources and named_sources(sources, work)
     with clock.stage("reading package lists"):
         known = () if sources is not None else archives(_folder(work, "system"))
         apt = _apt(work, lock.suite, ARCHES[lock.name].debian, known, sources)
@@ -159,8 +160,18 @@ def _own_qemu(
         else:
             path = apt.newest(lock.package, _folder(work, "qemu"))
         unpack([path], work / "unpacked")
-        for each in ARCHES.values():
-            shutil.copy2(work / "unpacked" / "usr" / "bin" / f"qemu-{each.qemu}", staging)
+        programs = [work / "unpacked" / "usr" / "bin" / f"qemu-{each.qemu}" for each in ARCHES.values()]
+        for program in programs:
+            _require_recent(program)
+            shutil.copy2(program, staging)
+
+
+def _require_recent(qemu: Path) -> None:
+    if not is_recent(qemu):
+        raise MissingBackendError(
+            f"QEMU in apt's sources is {qemu_version(qemu)}, older than {'.'.join(map(str, MINIMUM))}",
+            f"name sources that have Debian {qemu_lock().suite} too, or install a newer qemu-user",
+        )
 
 
 def _try(userland: Userland) -> None:

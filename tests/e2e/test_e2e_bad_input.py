@@ -432,13 +432,3 @@ class TestBundles:
         monkeypatch.setattr(targets.bundle.device, "this_machine", lambda: old)
         path = bundles("bert", "text-classification", "onnxruntime").path
         bertc("verify", path).fails(6, "An Old CPU", "avx512_vnni")
-
-    def test_a_target_that_is_not_this_machine(
-        self, compiles: Callable[..., Ran], onnx_model: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import compiler.compile
-        from targets.detect import Machine
-
-        old = Machine("x86_64", "linux", "An Old CPU", frozenset({"avx2"}), 2, 4096)
-        monkeypatch.setattr(compiler.compile, "machine", lambda: old)
-        compiles(onnx_model, "--target", TARGET).fails(6, TARGET, "An Old CPU")

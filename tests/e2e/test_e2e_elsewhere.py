@@ -19,6 +19,7 @@ import compiler.attempts as attempts
 import compiler.compile as stages
 import compiler.emulate.validation as emulation
 import compiler.integer_answers as integer_answers
+import compiler.sessions as sessions
 from calibration import open_dataset
 from compiler.emulate.cpus import EmulatedCpu
 from compiler.emulate.guest import PipeBackend
@@ -34,6 +35,7 @@ from targets.detect import machine
 from targets.errors import AccuracyGateError, IncompatibleError, MissingBackendError, UsageError
 from targets.runtime.backends.base import Backend
 from tests.support.compiling import QUICK, Recorder, bertc, build, everything, own_caches
+from tests.support.emulators import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = 12
@@ -91,7 +93,7 @@ def dot_products(*, here: bool) -> Iterator[None]:
     plain = frozenset(each for each in this.cpu_features if "vnni" not in each and not each.startswith("amx"))
     told = replace(this, cpu_features=plain | ({"avx512_vnni"} if here else set()))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stages, attempts):
+        for module in (stages, attempts, sessions):
             patch.setattr(module, "machine", lambda: told)
         yield
 
@@ -208,7 +210,17 @@ def test_a_cpu_without_dot_products_is_not_measured_on_one_with(
     assert same(integer, answers(bundle, evaluator, spy.again(0, saturating=False))), "+-64 cannot saturate"
 
 
-def test_it_is_measured_on_its_like(onnx_model: Path, data: Path, out: Path) -> None:
+def test_a_cpu_with_dot_products_is_simulated_without(onnx_model: Path, data: Path, out: Path) -> None:
+    """A compile is refused for no target; what this machine is not, it computes exactly."""
+    with spied() as spy, dot_products(here=False):
+        built = build(onnx_model, out, target="x86-64-vnni", calibration_data=data, eval_data=data)
+    assert built.result.validation.evidence == "simulated"
+    assert [saturating for _, _, saturating in spy.made] == [False]
+    assert not any("timing" in each for each in built.progress.started)
+
+
+@pytest.mark.parametrize("emulate", [False, True])
+def test_it_is_measured_on_its_like(onnx_model: Path, data: Path, out: Path, emulate: bool) -> None:
     with spied() as spy, dot_products(here=False):
         built = build(
             onnx_model,
@@ -217,10 +229,13 @@ def test_it_is_measured_on_its_like(onnx_model: Path, data: Path, out: Path) -> 
             runtime="onnxruntime",
             calibration_data=data,
             eval_data=data,
+            validate_emulated=emulate,
         )
     assert built.result.validation.evidence == "measured"
     assert "validating on onnxruntime" in built.progress.started
-    assert len(spy.made) == 1, "for the sample alone"
+    assert len(spy.made) == emulate, "for the sample alone"
+    kept_files = {path.name for path in (built.path / "report").glob("sample-*.npz")}
+    assert kept_files == ({"sample-fp32.npz", "sample-integer.npz"} if emulate else set())
 
 
 def test_saturation_is_predicted(onnx_model: Path, data: Path, out: Path, tmp_path: Path) -> None:
@@ -300,7 +315,7 @@ def test_qemu_is_missing_before_the_work(
         *("compile", onnx_model, "-o", out, "--target", "raspberry-pi-5"),
         *emulated_options(data, "--validate-emulated"),
     )
-    done.fails(7, "qemu-aarch64-static", "bertc emulator setup arm64")
+    done.fails(7, "there is no qemu-aarch64 of 10 or later", "bertc emulator setup arm64")
     assert done.err.splitlines() == done.errors
     bertc("validate", out, "--eval-data", data, "--emulate", "raspberry-pi-5").fails(2)
 
@@ -321,7 +336,8 @@ def test_what_cannot_be_emulated(
     onnx_model: Path, data: Path, out: Path, options: tuple[object, ...], code: int, part: str
 ) -> None:
     given = [data if each == "DATA" else each for each in options]
-    done = bertc("compile", onnx_model, "-o", out, "--calibration-data", data, *given)
+    with dot_products(here=False):
+        done = bertc("compile", onnx_model, "-o", out, "--calibration-data", data, *given)
     done.fails(code, part)
     assert done.err.splitlines() == done.errors
     assert not out.exists()
@@ -362,7 +378,7 @@ class Stand:
 def stand() -> Iterator[Stand]:
     """Emulation in which this machine's Python is QEMU, and the emulator of avx2 is ready."""
     found = Stand(ran=[])
-    userland = Userland("avx2", Path("none"), {"qemu": "7.2.22"})
+    userland = Userland("avx2", Path("none"), {})
 
     @contextmanager
     def opened(
@@ -383,6 +399,8 @@ def stand() -> Iterator[Stand]:
         patch.setattr(emulation, "open_emulated", opened)
         patch.setattr(emulation, "require_emulator", ready)
         patch.setattr(stages, "require_emulator", ready)
+        patch.setattr(emulation, "find_qemu", lambda name: Path(f"qemu-of-{name}"))
+        patch.setattr(emulation, "qemu_version", {Path("qemu-of-avx2"): VERSION}.__getitem__)
         yield found
 
 
@@ -420,7 +438,7 @@ def test_a_record_of_an_emulated_run(ran: Any, stand: Stand, data: Path) -> None
     assert (validation.evidence, validation.status, validation.n) == ("emulated", "passed", SAMPLE)
     assert validation.emulator == {
         "cpu": "haswell",
-        "qemu": "7.2.22",
+        "qemu": VERSION,
         "runtime": "onnxruntime",
         "version": validation.emulator["version"],
         "selftest": True,
@@ -454,7 +472,7 @@ def test_a_record_of_an_emulated_run(ran: Any, stand: Stand, data: Path) -> None
 def test_its_lines(ran: Any) -> None:
     rows = dict(validation_rows(ran.result.validation))
     assert rows["evidence"].startswith("emulated: onnxruntime ")
-    assert rows["evidence"].endswith("on haswell (QEMU 7.2.22), where the self-test passes")
+    assert rows["evidence"].endswith(f"on haswell (QEMU {VERSION}), where the self-test passes")
     assert rows["integers"].startswith("100.00% agreement with the exact reference, outputs within 0")
     assert list(rows) == ["accuracy", "agreement", "evidence", "integers", "gate"]
     simulated = dict(validation_rows(ran.result.validation.simulated))
@@ -638,3 +656,15 @@ def test_a_bundle_of_before_there_were_samples(ran: Any, data: Path, stand: Stan
     assert (seeded.n, notes) == (SAMPLE, (NO_BASELINE,))
     with pytest.raises(UsageError):
         revalidate(bundle, str(data), DataOptions(), emulate="no-such")
+
+
+@pytest.mark.parametrize(("here", "evidence"), [(True, "simulated"), (False, "measured")])
+def test_again_on_this_cpu(ran: Any, data: Path, here: bool, evidence: str) -> None:
+    """A bundle for CPUs that saturate is not measured on one that does not."""
+    with dot_products(here=here):
+        done = bertc("validate", ran.path, "--eval-data", data, "--eval-samples", SAMPLE, "--json")
+    assert (done.code, done.err) == (0, "")
+    document = json.loads(done.out)
+    assert document["evidence"] == evidence
+    assert "emulator" not in document
+    assert document["integer"]["agreement"] == 1.0

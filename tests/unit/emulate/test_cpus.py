@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpu, emulated_cpus, find_cpu
 from compiler.emulate.guest import guest_output
+from compiler.emulate.qemu import guest_command
 from compiler.emulate.readiness import missing
-from compiler.emulate.userland import ARCHES, require_userland
+from compiler.emulate.userland import ARCHES, Userland, require_userland
 from targets.detect import Machine, parse_cpuinfo
 from targets.errors import UnsupportedError, UsageError
 from targets.registry import get_target, list_targets
@@ -23,6 +26,28 @@ HWCAPS = (
     *("cpuid", "asimdrdm", "jscvt", "fcma", "lrcpc", "dcpop", "sha3", "sm3", "sm4", "asimddp"),
 )
 """Names of the bits of AT_HWCAP on AArch64, as in Linux's arch/arm64/include/uapi/asm/hwcap.h."""
+
+CPUID_BITS = {
+    "fma": ("1", 2, 12), "avx": ("1", 2, 28), "f16c": ("1", 2, 29), "bmi1": ("7", 1, 3), "avx2": ("7", 1, 5),
+    "bmi2": ("7", 1, 8), "avx512f": ("7", 1, 16), "avx512_vnni": ("7", 2, 11), "amx_int8": ("7", 3, 25),
+    "avx_vnni": ("7.1", 0, 4),
+}  # fmt: skip
+"""Leaf, register (EAX, EBX, ECX, EDX) and bit of Linux CPU flags, as in Intel's manual, volume 2, CPUID."""
+CPUID = """
+import ctypes, json, mmap
+# cpuid(leaf in edi, subleaf in esi, uint32[4] in rdx), in the calling convention of System V
+code = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(code)
+address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+call = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)(address)
+answers = {}
+for name, leaf, part in (("1", 1, 0), ("7", 7, 0), ("7.1", 7, 1)):
+    registers = (ctypes.c_uint32 * 4)()
+    call(leaf, part, ctypes.addressof(registers))
+    answers[name] = list(registers)
+print(json.dumps(answers))
+"""
 
 
 @pytest.mark.parametrize("cpu", emulated_cpus(), ids=lambda cpu: cpu.id)
@@ -126,16 +151,42 @@ def test_a_profile_that_names_no_cpu() -> None:
         emulated_cpu(spec)
 
 
+def emulator(cpu: EmulatedCpu, monkeypatch: pytest.MonkeyPatch) -> Userland:
+    """The user's own, where it was set up."""
+    monkeypatch.delenv("BERTC_CACHE_DIR")
+    reason = missing(cpu.userland)
+    if reason:
+        pytest.skip(f"needs the emulator {cpu.userland}: {reason}")
+    return require_userland(cpu.userland)
+
+
+@pytest.mark.parametrize("cpu", emulated_cpus(), ids=lambda cpu: cpu.id)
+def test_qemu_has_nothing_to_warn_of(cpu: EmulatedCpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature of QEMU's model of a CPU that QEMU cannot emulate costs a line on every start."""
+    userland = emulator(cpu, monkeypatch)
+    with guest_command(cpu, userland, "onnxruntime", ["-c", "print(1)"]) as command:
+        done = subprocess.run(
+            command.arguments, env=command.environment, capture_output=True, text=True, check=False
+        )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_instructions_of_a_haswell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CPUID answers there, by which programs choose their kernels."""
+    cpu = CPUS["haswell"]
+    userland = emulator(cpu, monkeypatch)
+    answers = json.loads(guest_output(cpu, userland, "onnxruntime", ["-c", CPUID]))
+    found = {name for name, (leaf, register, bit) in CPUID_BITS.items() if answers[leaf][register] >> bit & 1}
+    assert found == {"fma", "f16c", "avx", "bmi1", "avx2", "bmi2"}
+    assert found <= set(cpu.features)
+
+
 @pytest.mark.parametrize("cpu", [each for each in emulated_cpus() if each.userland == "arm64"])
 def test_features_are_those_that_the_kernel_would_name(
     cpu: EmulatedCpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """QEMU's own AT_HWCAP, by which programs choose their kernels, against what /proc/cpuinfo says there."""
-    monkeypatch.delenv("BERTC_CACHE_DIR")
-    reason = missing(cpu.userland)
-    if reason:
-        pytest.skip(f"needs the emulator {cpu.userland}: {reason}")
-    userland = require_userland(cpu.userland)
+    userland = emulator(cpu, monkeypatch)
     code = (
         "import ctypes; from targets.detect import machine; getauxval = ctypes.CDLL(None).getauxval; "
         "getauxval.restype = ctypes.c_ulong; print(getauxval(16)); print(*sorted(machine().cpu_features))"

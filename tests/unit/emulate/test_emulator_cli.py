@@ -11,14 +11,15 @@ import pytest
 import compiler.emulate.setup as setting_up
 import compiler.emulate.userland as userlands
 from compiler.emulate.cpus import emulated_cpus
+from compiler.emulate.qemu import find_qemu
 from compiler.emulate.userland import Userland
 from compiler.progress import Clock
 from targets.errors import MissingBackendError
 from tests.support.compiling import bertc
+from tests.support.emulators import own_qemu
 from tests.support.tiny_runtime import table, tiny_bundle
 
-FAKE_QEMU = """#!/bin/sh
-# qemu -cpu CPU -L PREFIX PYTHON ARGUMENTS
+FAKE_QEMU = """# qemu -cpu CPU -L PREFIX PYTHON ARGUMENTS
 echo "$@" >> {log}
 echo "$PYTHONPATH" >> {log}
 [ -e {crash} ] && kill -SEGV $$
@@ -31,16 +32,18 @@ exec {python} "$@"
 def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The emulator arm64 is set up, and its QEMU is this machine; gives the folder."""
     (tmp_path / "root" / "usr").mkdir(parents=True)
-    (tmp_path / "qemu").mkdir()
-    qemu = tmp_path / "qemu" / "qemu-aarch64-static"
-    qemu.write_text(FAKE_QEMU.format(log=tmp_path / "log", crash=tmp_path / "crash", python=sys.executable))
-    qemu.chmod(0o755)
+    own_qemu(FAKE_QEMU.format(log=tmp_path / "log", crash=tmp_path / "crash", python=sys.executable))
     monkeypatch.setenv("PATH", str(tmp_path))
     folder = userlands.userland_folder(userlands.lock_of("arm64"))
-    folder.parent.mkdir(parents=True)
     folder.symlink_to(tmp_path)
-    (tmp_path / "userland.json").write_text(json.dumps({"qemu": "7.2"}))
+    (tmp_path / "userland.json").write_text(json.dumps({"name": "arm64"}))
     return tmp_path
+
+
+def find(userland: str) -> Path:
+    found = find_qemu(userland)
+    assert found is not None
+    return found
 
 
 def log(ready: Path) -> list[str]:
@@ -48,6 +51,7 @@ def log(ready: Path) -> list[str]:
 
 
 def test_list(ready: Path) -> None:
+    assert ready
     done = bertc("emulator", "list")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
@@ -55,9 +59,9 @@ def test_list(ready: Path) -> None:
     assert "Raspberry Pi 5" in lines[1]
     assert lines[4].split(None, 2) == ["haswell", "avx2", "not set up: bertc emulator setup avx2"]
     assert len(lines) == 2 * len(emulated_cpus())
-    (ready / "qemu" / "qemu-aarch64-static").unlink()
+    find("arm64").unlink()
     told = bertc("emulator", "list").out
-    assert "there is no qemu-aarch64-static: bertc emulator setup arm64 --force" in told
+    assert "there is no QEMU for it: bertc emulator setup arm64\n" in told
 
 
 def test_list_as_json(ready: Path) -> None:
@@ -151,5 +155,28 @@ def test_run_of_what_is_not_there(ready: Path) -> None:
     bertc("emulator", "run", "haswell", "doctor").fails(7, "the emulator avx2 is not set up")
     bertc("emulator", "run", "cortex-a76").fails(2, "COMMAND")
     bertc("emulator", "run", "--runtime", "tensorrt", "cortex-a76", "doctor").fails(2, "tensorrt")
-    (ready / "qemu" / "qemu-aarch64-static").unlink()
-    bertc("emulator", "run", "cortex-a76", "doctor").fails(7, "there is no qemu-aarch64-static")
+    assert not (ready / "log").exists()
+    find("arm64").unlink()
+    bertc("emulator", "run", "cortex-a76", "doctor").fails(
+        7, "there is no qemu-aarch64 of 10 or later", "bertc emulator setup arm64"
+    )
+
+
+def test_help_is_that_of_the_command_there(ready: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own = bertc("emulator", "run", "--help")
+    assert own.code == 0
+    assert "come before CPU" in " ".join(own.out.split())
+    assert not (ready / "log").exists()
+    capfd.readouterr()
+    assert bertc("emulator", "run", "cortex-a76", "bench", "--help").code == 0
+    told = capfd.readouterr().out
+    assert "--iterations" in told
+    assert "emulator run" not in told
+    assert log(ready)[0].endswith(" -m targets.cli bench --help")
+
+
+def test_options_of_run_come_before_the_cpu(ready: Path) -> None:
+    assert bertc("emulator", "run", "cortex-a76", "targets", "--runtime", "openvino").code == 2
+    assert log(ready)[0].endswith(" -m targets.cli targets --runtime openvino")
+    assert log(ready)[1].endswith("/site/onnxruntime")
+    bertc("emulator", "run", "--rumtime", "openvino", "cortex-a76", "targets").fails(2, "--rumtime")

@@ -18,24 +18,36 @@ import pytest
 import targets
 from compiler.emulate import guest
 from compiler.emulate.cpus import emulated_cpus
-from compiler.emulate.guest import PipeBackend, crash_error, guest_output, open_emulated, run_guest
+from compiler.emulate.guest import (
+    PipeBackend,
+    crash_error,
+    guest_error,
+    guest_output,
+    open_emulated,
+    open_emulated_model,
+    run_guest,
+)
 from compiler.emulate.qemu import Command, guest_command
-from compiler.emulate.userland import Userland
+from compiler.emulate.userland import Userland, qemu_folder
 from targets.bundle.reader import Bundle
 from targets.detect import EMULATED, machine, parse_cpuinfo
 from targets.errors import (
+    AccuracyGateError,
     BertcError,
     IncompatibleError,
     IntegrityError,
     InternalError,
     MissingBackendError,
+    UnsupportedError,
     UsageError,
 )
+from targets.runtime.backends import open_backend_from_path
 from targets.runtime.selftest import Tolerance, make_selftest
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings
 from tests.support.bundles import edit_manifest
-from tests.support.tiny_runtime import RUNTIMES, encoder, session, table, tiny_bundle
+from tests.support.emulators import own_qemu
+from tests.support.tiny_runtime import RUNTIMES, encoder, onnx_model, session, table, tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = ["the film", "", "good " * 90, "anna\twas in 東京 😀"]
@@ -252,8 +264,37 @@ def test_what_a_crash_is_called(code: int, part: str) -> None:
     assert len(long) < 450
 
 
-FAKE_QEMU = """#!/bin/sh
-# qemu -cpu CPU -L PREFIX PYTHON ARGUMENTS
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(UsageError, UnsupportedError, AccuracyGateError),
+        *(IntegrityError, IncompatibleError, MissingBackendError),
+    ],
+)
+def test_an_error_of_bertc_in_the_guest_is_that_error(kind: type[BertcError]) -> None:
+    noise = "qemu: warning: TCG doesn't support requested feature\nwarning: error: no\n"
+    error = guest_error(kind.exit_code, f"{noise}error: model.onnx is damaged\nhint: copy it again\n")
+    assert type(error) is kind
+    assert error.message == "on the emulated device: model.onnx is damaged"
+    assert error.hint == "copy it again"
+    assert guest_error(kind.exit_code, "error: x\n").hint == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        *((2, "no such file"), (5, "  error: inside a line\nhint: no"), (7, "")),
+        *((1, "error: unexpected\nhint: report it"), (132, "error: x"), (-4, "error: x\nhint: y")),
+    ],
+)
+def test_other_ends_are_crashes(code: int, told: str) -> None:
+    error = guest_error(code, told)
+    assert type(error) is IncompatibleError
+    assert (error.message, error.hint) == (crash_error(code, told).message, crash_error(code, told).hint)
+    assert "bertc emulator setup" in error.hint
+
+
+FAKE_QEMU = """# qemu -cpu CPU -L PREFIX PYTHON ARGUMENTS
 {{ echo "$2"; cat "$4/proc/cpuinfo"; }} > {kept}
 [ -e "$4/usr" ] || exit 9
 shift 5
@@ -266,12 +307,9 @@ def userland(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Userland:
     """A userland in which QEMU is this machine, and the device's packages are those of the tests."""
     folder = tmp_path / "userland"
     (folder / "root" / "usr").mkdir(parents=True)
-    qemu = folder / "qemu" / "qemu-aarch64-static"
-    qemu.parent.mkdir()
-    qemu.write_text(FAKE_QEMU.format(kept=tmp_path / "kept", python=sys.executable))
-    qemu.chmod(0o755)
+    own_qemu(FAKE_QEMU.format(kept=tmp_path / "kept", python=sys.executable))
     monkeypatch.setenv("PATH", str(tmp_path))
-    return Userland("arm64", folder, {"qemu": "7.2"})
+    return Userland("arm64", folder, {})
 
 
 CPU = next(each for each in emulated_cpus() if each.id == "cortex-a76")
@@ -313,13 +351,24 @@ def test_how_a_guest_ends(userland: Userland) -> None:
         guest_output(CPU, userland, "onnxruntime", ["-c", "import no_such"])
 
 
+def test_a_command_that_fails_in_the_guest(userland: Userland, make: Make) -> None:
+    """The whole way: its error is printed there, and raised here with its own hint."""
+    path = make()
+    damage(path)
+    with pytest.raises(IntegrityError, match="on the emulated device: ") as caught:
+        guest_output(CPU, userland, "onnxruntime", ["-m", "targets.cli", "run", str(path), "--text", "x"])
+    with pytest.raises(IntegrityError) as here:
+        Bundle.open(path).verify()
+    assert caught.value.message == f"on the emulated device: {here.value.message}"
+    assert caught.value.hint == here.value.hint
+
+
 def test_there_is_no_qemu(userland: Userland) -> None:
-    (userland.folder / "qemu" / "qemu-aarch64-static").unlink()
-    with pytest.raises(MissingBackendError, match="no qemu-aarch64-static, which emulates arm64") as caught:
+    (qemu_folder() / "qemu-aarch64").unlink()
+    with pytest.raises(MissingBackendError) as caught:
         guest_output(CPU, userland, "onnxruntime", ["-c", ""])
-    assert (
-        caught.value.hint == "run `bertc emulator setup arm64`, or install it: apt install qemu-user-static"
-    )
+    assert caught.value.message == "there is no qemu-aarch64 of 10 or later, which emulates arm64"
+    assert caught.value.hint == "run: bertc emulator setup arm64"
 
 
 def test_a_bundle_opened_under_emulation(
@@ -348,3 +397,34 @@ def test_a_bundle_opened_under_emulation(
     assert command.arguments[-3:] == ("targets.runtime.pipe", str(bundle.path), "1")
     assert str(userland.site("openvino")) in command.environment["PYTHONPATH"]
     assert not Path(command.environment["HOME"]).exists()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_model_that_is_no_bundle(userland: Userland, tmp_path: Path, runtime: str) -> None:
+    """It answers what its runtime answers on this machine, with which it shares the processor."""
+    userland.site(runtime).mkdir(parents=True)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(onnx_model("text-classification", table(2)))
+    with (
+        open_emulated_model(runtime, path, CPU, userland, threads=1) as there,
+        closing(open_backend_from_path(runtime, str(path), threads=1)) as here,
+    ):
+        assert (there.name, there.version) == (here.name, here.version)
+        assert (there.input_names, there.output_names) == (here.input_names, here.output_names)
+        assert there.hello["machine"]["emulated"] == "cortex-a76"
+        assert {"id", "selftest"}.isdisjoint(there.hello)
+        process = there._process.pid
+        for wanted in (None, ["logits"]):
+            found, expected = (each.run(FEEDS, wanted) for each in (there, here))
+            assert found.keys() == expected.keys()
+            np.testing.assert_array_equal(found["logits"], expected["logits"])
+    assert gone(process)
+
+
+def test_a_model_that_is_not_there(userland: Userland, tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="on the emulated device: there is no model at") as caught,
+        open_emulated_model("onnxruntime", tmp_path / "none.onnx", CPU, userland),
+    ):
+        raise AssertionError
+    assert caught.value.hint == "check the path"

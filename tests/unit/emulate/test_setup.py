@@ -13,26 +13,34 @@ from pathlib import Path
 
 import pytest
 
+import compiler.emulate.apt as packages
 import compiler.emulate.setup as setting_up
 import compiler.emulate.userland as userlands
+from compiler.emulate.apt import Archive, archives, named_sources, write_sources
 from compiler.emulate.cpus import emulated_cpus
 from compiler.emulate.guest import guest_output
-from compiler.emulate.qemu import find_qemu
-from compiler.emulate.readiness import missing
+from compiler.emulate.qemu import MINIMUM, find_qemu, qemu_version
+from compiler.emulate.qemu import no_qemu as no_qemu_error
+from compiler.emulate.readiness import missing, require_emulator
 from compiler.emulate.setup import set_up
 from compiler.emulate.userland import (
     ARCHES,
     RUNTIMES,
     Lock,
     Package,
+    QemuLock,
     Userland,
     find_userland,
     lock_of,
+    qemu_folder,
+    qemu_lock,
     require_userland,
 )
 from compiler.progress import Clock
+from targets.bundle.device import release
 from targets.errors import IncompatibleError, IntegrityError, MissingBackendError, UsageError
-from tests.support.compiling import Recorder, everything
+from tests.support.compiling import Recorder, bertc, everything
+from tests.support.emulators import VERSION, fake_qemu
 
 APT = """#!/bin/sh
 # A .deb is a file whose first line is its version; archive/ has what apt's sources have.
@@ -41,6 +49,7 @@ arch=
 while [ $# -gt 0 ]; do
   case "$1" in
     -oAPT::Architecture=*) arch="${{1#*=}}" ;;
+    indextargets) cat {archive}/indextargets; exit 0 ;;
     update) [ -e {archive}/broken ] && {{ echo "E: Some index files failed to download" >&2; exit 100; }}
       exit 0 ;;
     download) shift; break ;;
@@ -67,18 +76,24 @@ case "$1" in
   --field) head -n 1 "$2" ;;
   --extract) name="$(basename "$2")"; name="${{name%%_*}}"; mkdir -p "$3/usr/bin"
     case "$name" in
-      qemu-user*) cp {qemu} "$3/usr/bin/qemu-aarch64-static" ;;
+      qemu-user) cp {qemu} "$3/usr/bin/qemu-aarch64"; cp {qemu} "$3/usr/bin/qemu-x86_64" ;;
       python3.11) echo python > "$3/usr/bin/python3.11" ;;
       full) echo "dpkg-deb: error: No space left on device" >&2; exit 2 ;;
       *) echo "$name" > "$3/usr/$name" ;;
     esac ;;
 esac
 """
-QEMU = """#!/bin/sh
-[ "$1" = --version ] && {{ echo "qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7)"; exit 0; }}
-echo "qemu $*" >> {log}
+QEMU = """echo "qemu $*" >> {log}
 [ -e {archive}/crashing ] && kill -ILL $$
 exit 0
+"""
+INDEXTARGETS = """\
+Debian|Debian|http://deb.example/debian/
+Debian|Debian|http://deb.example/debian/
+Debian|Debian-Security|http://deb.example/debian-security/
+Debian|Debian Backports|http://deb.example/debian/
+Ubuntu|Ubuntu|http://other.example/ubuntu/
+||http://other.example/unnamed/
 """
 PIP = """#!/bin/sh
 echo "pip $*" >> {log}
@@ -112,9 +127,17 @@ class Fakes:
         path.chmod(0o755)
         return path
 
+    def emulator(self, name: str, version: str = VERSION) -> Path:
+        """A QEMU on PATH, or another place in the folder."""
+        text = QEMU.format(log=self.folder / "log", archive=self.archive)
+        return fake_qemu(self.folder / name, text, version)
+
+    def sources(self, *lines: str) -> None:
+        """What apt says of the system's sources."""
+        (self.archive / "indextargets").write_text("".join(f"{line}\n" for line in lines))
+
     def has(self, name: str, version: str = "1.0-1") -> Package:
         """Puts a package into the archive."""
-        self.archive.mkdir(exist_ok=True)
         data = f"{version}\n{name}\n".encode()
         (self.archive / name).write_bytes(data)
         return Package(name, version, hashlib.sha256(data).hexdigest())
@@ -128,6 +151,7 @@ class Fakes:
         return [line for line in self.log if line.startswith(program + " ") and word in line]
 
 
+STATIC = "bin/qemu-aarch64-static"
 Locks = Callable[..., Lock]
 
 
@@ -135,8 +159,11 @@ Locks = Callable[..., Lock]
 def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """A machine with apt, dpkg, pip and QEMU, and nothing else that is theirs."""
     found = Fakes(tmp_path)
-    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("qemu-aarch64-static", QEMU)):
+    found.archive.mkdir()
+    found.sources(*INDEXTARGETS.splitlines())
+    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("dpkg", "#!/bin/sh\necho amd64\n")):
         found.program(name, text)
+    found.emulator(STATIC)
     found.program("apt-cache", "#!/bin/sh\n")
     monkeypatch.setattr(sys, "executable", str(found.program("python", PIP)))
     for name in ("sh", "cat", "cp", "mkdir", "head", "basename", "kill"):
@@ -179,7 +206,6 @@ def test_what_was_tested_is_taken(fakes: Fakes, lock: Locks) -> None:
         "packages": {
             each.name: {"version": each.version, "sha256": each.sha256, "pinned": True} for each in packages
         },
-        "qemu": "7.2.22",
     }
     assert (userland.root / "usr" / "bin" / "python3.11").is_file()
     assert (userland.root / "etc" / "ld.so.cache").read_bytes() == b""
@@ -192,8 +218,8 @@ def test_what_was_tested_is_taken(fakes: Fakes, lock: Locks) -> None:
     assert progress.finished == [
         *("reading package lists", "downloading packages", "installing Python packages", "starting it")
     ]
-    (download,) = fakes.said("apt-get", "download")
-    assert download.endswith("download python3.11=1.0-1 libc6=2.36-9")
+    (download,) = fakes.said("apt-get", " download ")
+    assert download.endswith("download python3.11=1.0-1 libc6=2.36-9"), "in one call"
     assert "-oAPT::Architecture=arm64" in download
     assert [line.rpartition(" ")[2] for line in fakes.said("qemu", "-cpu cortex-a76")] == list(RUNTIMES)
     for line, runtime in zip(fakes.said("pip"), RUNTIMES, strict=True):
@@ -274,7 +300,7 @@ def test_locked_takes_no_other(fakes: Fakes, lock: Locks) -> None:
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_package_that_no_archive_has(fakes: Fakes, lock: Locks, locked: bool) -> None:
     lock(fakes.has("python3.11"), Package("libnone", "1", "0" * 64))
-    with pytest.raises(MissingBackendError, match="do not have libnone 1"):
+    with pytest.raises(MissingBackendError, match="do not have libnone" + (" 1$" if locked else "$")):
         set_up("arm64", Clock(Recorder()), locked=locked)
     assert nothing_left(fakes)
 
@@ -284,9 +310,54 @@ def test_sources_of_its_own(fakes: Fakes, lock: Locks, monkeypatch: pytest.Monke
     monkeypatch.chdir(fakes.folder)
     Path("own.list").touch()
     set_up("arm64", Clock(Recorder()), sources=Path("own.list"))
+    assert fakes.said("apt-get", " indextargets ") == [], "the system's archives are not asked for"
     for line in fakes.said("apt-get"):
         assert f"-oDir::Etc::sourcelist={fakes.folder.resolve()}/own.list" in line
         assert "-oDir::Etc::sourceparts=/dev/null" in line
+
+
+DEB822 = "# mine\n\nTypes: deb\nURIs: http://deb.example/debian\nSuites: bookworm\nComponents: main\n"
+ONE_LINE = "\n  # mine\ndeb [arch=arm64] http://deb.example/debian bookworm main\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        *(("own", DEB822, "given.sources"), ("own.txt", DEB822, "given.sources")),
+        *(("own", ONE_LINE, "given.list"), ("own.sources.bak", "deb-src http://x y main\n", "given.list")),
+        *(("own.sources", DEB822, "own.sources"), ("own.list", ONE_LINE, "own.list")),
+        ("own", "Enabled: yes\nTypes: deb\n", "given.sources"),
+    ],
+)
+def test_sources_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, found: str
+) -> None:
+    """apt tells its two formats by the ending, and takes a file without one for lines."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work").mkdir()
+    Path(name).write_text(text)
+    given = named_sources(Path(name), tmp_path / "work")
+    assert given.is_absolute()
+    assert given.name == found
+    assert given.read_text() == text
+    assert (given.parent == tmp_path) is (found == name)
+
+
+def test_sources_without_an_ending_are_used(fakes: Fakes, lock: Locks) -> None:
+    assert lock
+    (fakes.folder / "mine").write_text(DEB822)
+    set_up("arm64", Clock(Recorder()), sources=fakes.folder / "mine")
+    for line in fakes.said("apt-get"):
+        assert re.search(r"-oDir::Etc::sourcelist=\S+/work/given.sources ", line)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.list", "No such file"), ("bin", "Is a directory")])
+def test_sources_that_are_no_file(fakes: Fakes, lock: Locks, name: str, reason: str) -> None:
+    assert lock
+    done = bertc("emulator", "setup", "arm64", "--apt-sources", fakes.folder / name)
+    done.fails(2, f"cannot read {fakes.folder / name}: {reason}", "--apt-sources")
+    assert nothing_left(fakes)
+    assert fakes.log == []
 
 
 @pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
@@ -357,35 +428,158 @@ def test_a_cache_folder_that_cannot_be_written(
     assert "BERTC_CACHE_DIR" in caught.value.hint
 
 
-@pytest.mark.parametrize("package", ["qemu-user-static", "qemu-user"])
-def test_qemu_out_of_a_package(fakes: Fakes, lock: Locks, package: str) -> None:
-    assert lock
-    (fakes.folder / "bin" / "qemu-aarch64-static").rename(fakes.folder / "qemu")
-    fakes.has(package, "7.2")
+@pytest.fixture
+def no_qemu(fakes: Fakes) -> Fakes:
+    """The only QEMU is in a package, of which the archive has nothing yet."""
+    (fakes.folder / STATIC).rename(fakes.folder / "qemu")
     assert find_qemu("arm64") is None
-    userland = set_up("arm64", Clock(Recorder()))
-    own = userland.folder / "qemu" / "qemu-aarch64-static"
-    assert find_qemu("arm64", userland.folder) == own
-    assert userland.record["qemu"] == "7.2.22"
-    assert missing("arm64") == ""
-    download = fakes.said("apt-get", " download ")[-1]
-    assert download.endswith(f"download {package}")
-    assert "APT::Architecture" not in download
-    assert sorted(path.name for path in userland.folder.iterdir()) == [
-        "qemu",
-        "root",
-        "site",
-        "userland.json",
-    ]
+    return fakes
 
 
-def test_qemu_is_nowhere(fakes: Fakes, lock: Locks) -> None:
+@pytest.fixture
+def pin_qemu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., QemuLock]:
+    """`pin_qemu(PACKAGE)` makes that the QEMU that was tested, on hosts of amd64 or another architecture."""
+
+    def put(package: Package, host: str = "amd64") -> QemuLock:
+        made = QemuLock("trixie", package.name, package.version, {host: package.sha256})
+        for module in (setting_up, userlands):
+            monkeypatch.setattr(module, "qemu_lock", lambda: made)
+        return made
+
+    return put
+
+
+PinQemu = Callable[..., QemuLock]
+
+
+def test_qemu_out_of_a_package(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
     assert lock
-    (fakes.folder / "bin" / "qemu-aarch64-static").unlink()
-    with pytest.raises(MissingBackendError, match="have no QEMU for arm64") as caught:
+    pin_qemu(no_qemu.has("qemu-user", "1:10.0.2+ds-1"))
+    progress = Recorder()
+    userland = set_up("arm64", Clock(progress))
+    own = no_qemu.cache / "emulators" / "qemu-10.0.2+ds-1"
+    assert find_qemu("arm64") == own / "qemu-aarch64"
+    assert find_qemu("avx2") == own / "qemu-x86_64"
+    assert sorted(path.name for path in own.iterdir()) == ["qemu-aarch64", "qemu-x86_64"]
+    assert sorted(own.parent.iterdir()) == sorted([own, userland.folder])
+    assert sorted(path.name for path in userland.folder.iterdir()) == ["root", "site", "userland.json"]
+    assert missing("arm64") == ""
+    assert progress.warnings == []
+    assert progress.finished[-2:] == ["downloading QEMU", "starting it"]
+    download = no_qemu.said("apt-get", " download ")[-1]
+    assert download.endswith(" download qemu-user=1:10.0.2+ds-1")
+    assert "APT::Architecture" not in download, "it runs here"
+    assert "/trixie.sources " in download
+
+
+def test_qemu_is_downloaded_once(
+    no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All userlands share it; even one that is made again."""
+    arm = lock(no_qemu.has("python3.11"))
+    pin_qemu(no_qemu.has("qemu-user"))
+    made = {"arm64": arm, "avx2": replace(arm, name="avx2", digest="f" * 64)}
+    for module in (setting_up, userlands):
+        monkeypatch.setattr(module, "lock_of", made.__getitem__)
+    first, second = (set_up(name, Clock(Recorder())) for name in ARCHES)
+    assert first.folder != second.folder
+    assert missing("arm64") == missing("avx2") == ""
+    set_up("arm64", Clock(Recorder()), force=True)
+    assert len(no_qemu.said("apt-get", " download qemu-user")) == 1
+    assert len(no_qemu.said("apt-get", " download python3.11")) == 3
+
+
+def test_qemu_is_fetched_for_a_userland_that_is_there(fakes: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    pin_qemu(fakes.has("qemu-user"))
+    set_up("arm64", Clock(Recorder()))
+    (fakes.folder / STATIC).rename(fakes.folder / "qemu")
+    assert missing("arm64") == "there is no QEMU for it: bertc emulator setup arm64"
+    set_up("arm64", Clock(Recorder()))
+    assert missing("arm64") == ""
+
+
+@pytest.mark.parametrize("name", [STATIC, "bin/qemu-aarch64"])
+@pytest.mark.parametrize("version", ["7.2.22", "9.2.4", "no number"])
+def test_an_old_qemu_is_passed_over(
+    fakes: Fakes, lock: Locks, pin_qemu: PinQemu, name: str, version: str
+) -> None:
+    assert lock
+    (fakes.folder / STATIC).rename(fakes.folder / "qemu")
+    fakes.emulator(name, version)
+    assert find_qemu("arm64") is None
+    with pytest.raises(MissingBackendError, match="no qemu-aarch64 of 10 or later") as caught:
+        raise no_qemu_error("arm64")
+    assert caught.value.hint == "run: bertc emulator setup arm64"
+    pin_qemu(fakes.has("qemu-user"))
+    set_up("arm64", Clock(Recorder()))
+    assert find_qemu("arm64") == qemu_folder() / "qemu-aarch64"
+
+
+def test_a_newer_qemu_of_two_on_path(fakes: Fakes) -> None:
+    fakes.emulator(STATIC, "7.2.22")
+    newer = fakes.emulator("bin/qemu-aarch64", "11.0.0-rc1")
+    assert find_qemu("arm64") == newer
+    assert qemu_version(newer) == "11.0.0-rc1"
+    assert fakes.emulator(STATIC, "10.0.0") == find_qemu("arm64")
+
+
+def test_other_bytes_of_qemu(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    pin_qemu(replace(no_qemu.has("qemu-user"), sha256="0" * 64))
+    with pytest.raises(IntegrityError, match=r"qemu-user 1.0-1 is not the package that was tested"):
         set_up("arm64", Clock(Recorder()))
-    assert "qemu-user-static" in caught.value.hint
-    assert nothing_left(fakes)
+    assert nothing_left(no_qemu)
+
+
+def test_debian_has_replaced_qemu(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    pin_qemu(replace(no_qemu.has("qemu-user", "1:10.0.3"), version="1:10.0.2"))
+    with pytest.raises(MissingBackendError, match=r"do not have qemu-user 1:10.0.2"):
+        set_up("arm64", Clock(Recorder()), locked=True)
+    assert nothing_left(no_qemu)
+    progress = Recorder()
+    set_up("arm64", Clock(progress))
+    assert progress.warnings == ["Debian has replaced qemu-user: its 1:10.0.3 was not tested"]
+    assert missing("arm64") == ""
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_host_of_which_no_qemu_was_tested(
+    no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, locked: bool
+) -> None:
+    """The archive's own is taken, whatever its version and bytes, as apt has checked it."""
+    assert lock
+    pin_qemu(replace(no_qemu.has("qemu-user", "1:10.0.3"), version="1:10.0.2"), "riscv64")
+    progress = Recorder()
+    set_up("arm64", Clock(progress), locked=locked)
+    assert no_qemu.said("apt-get", " download ")[-1].endswith(" download qemu-user")
+    assert progress.warnings == []
+    assert missing("arm64") == ""
+
+
+@pytest.mark.parametrize("host", ["amd64", "riscv64"])
+def test_apt_has_an_old_qemu_only(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, host: str) -> None:
+    """As where --apt-sources names Debian 12 alone."""
+    assert lock
+    no_qemu.emulator("qemu", "7.2.22")
+    pin_qemu(replace(no_qemu.has("qemu-user", "1:7.2"), version="1:10.0.2"), host)
+    with pytest.raises(
+        MissingBackendError, match=r"QEMU in apt's sources is 7.2.22, older than 10"
+    ) as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "trixie" in caught.value.hint
+    assert nothing_left(no_qemu)
+
+
+@pytest.mark.parametrize("host", ["amd64", "riscv64"])
+def test_qemu_is_nowhere(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, host: str) -> None:
+    assert lock
+    pin_qemu(Package("qemu-user", "1", "0" * 64), host)
+    with pytest.raises(MissingBackendError, match="apt's sources do not have qemu-user") as caught:
+        set_up("arm64", Clock(Recorder()))
+    assert "--apt-sources" in caught.value.hint
+    assert nothing_left(no_qemu)
 
 
 def test_qemu_is_removed_afterwards(fakes: Fakes, lock: Locks) -> None:
@@ -393,21 +587,98 @@ def test_qemu_is_removed_afterwards(fakes: Fakes, lock: Locks) -> None:
     userland = set_up("arm64", Clock(Recorder()))
     cpu = emulated_cpus()[0]
     assert guest_output(cpu, userland, "onnxruntime", ["-c", ""]) == ""
-    (fakes.folder / "bin" / "qemu-aarch64-static").rename(fakes.folder / "bin" / "qemu-aarch64")
+    assert require_emulator("arm64") == userland
+    (fakes.folder / STATIC).rename(fakes.folder / "bin" / "qemu-aarch64")
     assert missing("arm64") == ""
     (fakes.folder / "bin" / "qemu-aarch64").unlink()
-    assert missing("arm64") == "there is no qemu-aarch64-static: bertc emulator setup arm64 --force"
-    with pytest.raises(MissingBackendError, match="there is no qemu-aarch64-static, which emulates arm64"):
-        guest_output(cpu, userland, "onnxruntime", ["-c", ""])
+    assert missing("arm64") == "there is no QEMU for it: bertc emulator setup arm64"
+    for use in (
+        lambda: require_emulator("arm64"),
+        lambda: guest_output(cpu, userland, "onnxruntime", ["-c", ""]),
+    ):
+        with pytest.raises(MissingBackendError, match="there is no qemu-aarch64 of 10 or later") as caught:
+            use()
+        assert caught.value.hint == "run: bertc emulator setup arm64"
 
 
 def test_a_qemu_that_is_no_program(fakes: Fakes, lock: Locks) -> None:
     assert lock
-    (fakes.folder / "bin" / "qemu-aarch64-static").write_bytes(b"\x7fELF and no more")
+    (fakes.folder / STATIC).write_bytes(b"\x7fELF and no more")
     with pytest.raises(MissingBackendError, match=r"cannot start .*qemu-aarch64-static") as caught:
         set_up("arm64", Clock(Recorder()))
-    assert "qemu-user-static" in caught.value.hint
+    assert "install qemu-user again, or remove this one" in caught.value.hint
     assert nothing_left(fakes)
+
+
+def test_the_lock_of_qemu() -> None:
+    found = qemu_lock()
+    assert (found.suite, found.package) == ("trixie", "qemu-user")
+    epoch, _, version = found.version.partition(":")
+    assert epoch.isdecimal()
+    assert release(version) >= MINIMUM
+    assert set(found.sha256) == {"amd64", "arm64"}
+    assert all(re.fullmatch(r"[0-9a-f]{64}", each) for each in found.sha256.values())
+    assert qemu_folder().name == f"qemu-{version}"
+
+
+def test_the_system_s_own_archives(fakes: Fakes, tmp_path: Path) -> None:
+    """Whatever their releases; not backports, and nobody else's."""
+    assert fakes
+    assert archives(tmp_path) == (
+        Archive("http://deb.example/debian/", "Debian"),
+        Archive("http://deb.example/debian-security/", "Debian-Security"),
+    )
+
+
+def test_written_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Archive("http://a.example/debian/", "Debian"), Archive("http://a.example/s/", "Debian-Security")
+    keyring = tmp_path / "keyring.gpg"
+    monkeypatch.setattr(packages, "_KEYRING", keyring)
+    text = write_sources(tmp_path / "x.sources", found, "bookworm").read_text()
+    assert text == (
+        "Types: deb\nURIs: http://a.example/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n"
+        "\nTypes: deb\nURIs: http://a.example/s/\nSuites: bookworm-security\nComponents: main\n"
+    )
+    keyring.touch()
+    signed = write_sources(tmp_path / "y.sources", found[:1], "trixie").read_text().splitlines()
+    assert signed[2:] == [
+        *("Suites: trixie trixie-updates", "Components: main", f"Signed-By: {keyring}"),
+    ]
+
+
+def test_each_release_has_sources_of_its_own(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    """The system's are asked for archives alone; the rest is read by what is written from them."""
+    assert lock
+    pin_qemu(no_qemu.has("qemu-user"))
+    set_up("arm64", Clock(Recorder()))
+    updates = no_qemu.said("apt-get", " update")
+    assert len(updates) == 3
+    assert "Dir::Etc::sourcelist" not in updates[0]
+    assert "/bookworm.sources " in updates[1]
+    assert "-oAPT::Architecture=arm64" in updates[1]
+    assert "/trixie.sources " in updates[2]
+    assert "APT::Architecture" not in updates[2]
+    states = {re.search(r"-oDir::State=(\S+)", line)[1] for line in updates}  # type: ignore[index]
+    assert len(states) == 3, "lists of one architecture are not those of another"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        ("Ubuntu|Ubuntu|http://other.example/ubuntu/",),
+        ("Raspbian|Raspbian|http://other.example/raspbian/", "no fields"),
+        ("Debian|Debian-Security|http://deb.example/debian-security/",),
+        ("Debian|Debian Ports|http://deb.example/debian-ports/",),
+    ],
+)
+def test_no_archive_of_debian(fakes: Fakes, lock: Locks, lines: tuple[str, ...]) -> None:
+    assert lock
+    fakes.sources(*lines)
+    done = bertc("emulator", "setup", "arm64")
+    done.fails(7, "apt's sources on this system have no Debian archive", "--apt-sources FILE", "container")
+    assert nothing_left(fakes)
+    assert fakes.said("apt-get", " download ") == []
 
 
 def test_not_set_up() -> None:

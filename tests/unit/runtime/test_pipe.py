@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from targets.runtime.pipe import (
     MAX_FRAME,
     WANTED,
     EndOfFramesError,
+    open_verified,
     pack_json,
     read_frame,
     serve,
@@ -157,7 +159,7 @@ def test_serving(bundle: Path) -> None:
     batch = {**FEEDS, WANTED: pack_json(["logits"])}
     ragged = {**batch, "attention_mask": np.ones((2, 9), np.int64)}
     sink = io.BytesIO()
-    serve(str(bundle), sent(batch, ragged, batch), sink, threads=1)
+    serve(partial(open_verified, str(bundle), 1), sent(batch, ragged, batch), sink)
     sink.seek(0)
     hello = unpack_json(read_frame(sink)[HELLO])
     assert hello["selftest"]["ok"]
@@ -172,7 +174,7 @@ def test_serving(bundle: Path) -> None:
 
 def test_no_bundle(tmp_path: Path) -> None:
     sink = io.BytesIO()
-    serve(str(tmp_path / "none"), io.BytesIO(), sink)
+    serve(partial(open_verified, str(tmp_path / "none"), 0), io.BytesIO(), sink)
     sink.seek(0)
     assert unpack_json(read_frame(sink)[ERROR])["type"] == "UsageError"
 
@@ -181,14 +183,14 @@ def test_what_libraries_print_goes_to_standard_error(bundle: Path) -> None:
     noisy = """
 import os, sys
 import targets.runtime.pipe as pipe
-opened = pipe._open
+opened = pipe.open_verified
 
 def loud(*arguments):
     print("from Python")
     os.write(1, b"from C\\n")
     return opened(*arguments)
 
-pipe._open = loud
+pipe.open_verified = loud
 sys.exit(pipe.main(sys.argv[1:]))
 """
     done = subprocess.run(
