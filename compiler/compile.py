@@ -28,7 +28,7 @@ from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
 from compiler.integer_answers import IntegerAnswers, is_integer
 from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
-from compiler.lower.openvino import check_device_precision
+from compiler.lower.openvino import check_arch_precision, check_device_precision
 from compiler.lower.tensorrt.lowering import check_precision
 from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
@@ -161,7 +161,9 @@ class _Compile:
             for profile in choose_runtimes(spec, self._options):
                 precision = precision_for(profile, self._options)
                 check_precision(precision, spec, profile)
-                check_device_precision(profile.device, precision)
+                if profile.name == "openvino":
+                    check_device_precision(profile.device, precision)
+                    check_arch_precision(spec.arch, precision)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             self._evidence[spec.id] = evidence_of(spec, here)

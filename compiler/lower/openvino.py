@@ -88,6 +88,20 @@ def device_options(device: Device, precision: Precision, options: Mapping[str, s
     return {**kept, "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "f16"}
 
 
+def check_arch_precision(arch: str, precision: Precision) -> None:
+    """Refuse INT8 where OpenVINO's kernels compute it wrongly (docs/arm.md).
+
+    Raises:
+        UnsupportedError: INT8 products on ARM.
+    """
+    if arch == "aarch64" and precision in ("int8", "int8-dynamic"):
+        raise UnsupportedError(
+            "OpenVINO's ARM kernels multiply every column of an INT8 product by the scale of the first, where "
+            "its activations are symmetric or their zero point is 128",
+            "use --runtime onnxruntime, which is exact on ARM, or --precision fp32 or fp16",
+        )
+
+
 def check_device_precision(device: Device, precision: Precision) -> None:
     """Refuse what a device would silently compute otherwise.
 
