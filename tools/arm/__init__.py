@@ -1,0 +1,1 @@
+"""What a runtime computes on another CPU, layer by layer."""
