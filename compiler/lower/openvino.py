@@ -96,8 +96,8 @@ def check_arch_precision(arch: str, precision: Precision) -> None:
     """
     if arch == "aarch64" and precision in ("int8", "int8-dynamic"):
         raise UnsupportedError(
-            "OpenVINO's ARM kernels multiply every column of an INT8 product by the scale of the first, where "
-            "its activations are symmetric or their zero point is 128",
+            "OpenVINO's ARM kernels multiply every column of an INT8 product by the scale of the first, "
+            "where its activations are symmetric or their zero point is 128",
             "use --runtime onnxruntime, which is exact on ARM, or --precision fp32 or fp16",
         )
 
