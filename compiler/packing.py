@@ -22,6 +22,7 @@ from compiler.result import BundleResult
 from compiler.source import Source
 from compiler.validate import Validation
 from targets.bundle.reader import Bundle
+from targets.detect import machine
 from targets.spec import TargetSpec
 
 
@@ -111,6 +112,8 @@ class Packer:
             candidates=_timings(draft.candidates),
             seconds=dict(self._clock.seconds),
             quantization=best.quantized.plan.to_json(),
+            runs_here=machine().fits(draft.spec) and not draft.spec.devices,
+            emulation=draft.spec.emulation,
         )
 
     def _write(

@@ -26,7 +26,10 @@ class BundleResult:
         candidates: median latency of every runtime that was built, the chosen one first.
         seconds: by stage.
         pruning: of `Pruned.to_json`, empty where nothing was to be pruned.
-        quantization: of `QuantPlan.to_json`; neither is in the JSON of a compile, whose bundle has it.
+        quantization: of `QuantPlan.to_json`.
+        runs_here: whether this machine can run it.
+        emulation: the CPU that can stand for its target; None where none can. What follows `seconds` is not
+            in the JSON of a compile.
     """
 
     path: Path
@@ -41,6 +44,8 @@ class BundleResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
     pruning: Mapping[str, Any] = field(default_factory=dict)
+    runs_here: bool = True
+    emulation: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """An interface: scripts read these names."""

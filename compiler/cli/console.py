@@ -15,7 +15,6 @@ from rich.table import Table
 from compiler.report.text import precision_rows, pruning_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning
-from targets.spec import GPU_RUNTIMES
 
 
 class ConsoleProgress:
@@ -99,9 +98,17 @@ def print_summary(result: CompileResult) -> None:
     for bundle in result.bundles:
         console.print(_table(bundle))
         console.print(f"{bundle.path}", highlight=False, markup=False)
-        here = f'try: bertc run {bundle.path} --text "..."'
-        there = "simulated here: the device has its GPU"
-        console.print(here if bundle.runtime not in GPU_RUNTIMES else there, highlight=False, markup=False)
+        console.print(_next_step(bundle), highlight=False, markup=False)
+
+
+def _next_step(bundle: BundleResult) -> str:
+    if bundle.emulation is not None and bundle.validation.evidence == "simulated":
+        return f"try: bertc validate {bundle.path} --eval-data FILE --emulate {bundle.emulation}"
+    if bundle.runs_here:
+        return f'try: bertc run {bundle.path} --text "..."'
+    if bundle.emulation is None:
+        return "it runs on its device alone; there: bertc check-device, selftest, validate"
+    return f'try: bertc emulator run {bundle.emulation} run {bundle.path} --text "..."'
 
 
 def _table(bundle: BundleResult) -> Table:
