@@ -16,6 +16,7 @@ from compiler.latency import fitting_shapes, full_feeds, interleave, median_ms
 from compiler.lower import onnxruntime as onnxruntime_lowering
 from compiler.lower import openvino as openvino_lowering
 from compiler.lower.artifact import Artifact
+from compiler.lower.tensorrt.lowering import check_precision
 from compiler.lower.tensorrt.lowering import lower as lower_tensorrt
 from compiler.lower.tensorrt.simulation import SimulatedBackend
 from compiler.options import CompileOptions
@@ -109,6 +110,33 @@ def precision_for(profile: RuntimeProfile, options: CompileOptions) -> Precision
     return profile.scheme.form if options.built == "int8" else options.built
 
 
+def check_profiles(target: TargetSpec, options: CompileOptions) -> None:
+    """Refuse, before the work, a target of which no runtime has the precision.
+
+    Raises:
+        UsageError, MissingBackendError: as `choose_runtimes`.
+        UnsupportedError: why the first of its runtimes does not have it.
+    """
+    refused = []
+    profiles = choose_runtimes(target, options)
+    for profile in profiles:
+        try:
+            _checked_precision(target, profile, options)
+        except UnsupportedError as refusal:
+            refused.append(refusal)
+    if len(refused) == len(profiles):
+        raise refused[0]
+
+
+def _checked_precision(target: TargetSpec, profile: RuntimeProfile, options: CompileOptions) -> Precision:
+    precision = precision_for(profile, options)
+    check_precision(precision, target, profile)
+    if profile.name == "openvino":
+        openvino_lowering.check_device_precision(profile.device, precision)
+        openvino_lowering.check_arch_precision(target.arch, precision)
+    return precision
+
+
 def build(
     model: ir.Model,
     target: TargetSpec,
@@ -147,7 +175,7 @@ def build(
         if candidates and not here:
             break
         try:
-            precision = precision_for(profile, options)
+            precision = _checked_precision(target, profile, options)
             quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)
             with clock.stage(f"lowering to {profile.name}"):
                 artifact = _lower(quantized, precision, target, profile, max_length)

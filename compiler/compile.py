@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Final, Unpack
 
 import onnx_ir as ir
 
@@ -13,23 +13,20 @@ from calibration.examples import Example
 from compiler.attempts import Attempts
 from compiler.build import (
     Candidate,
-    choose_runtimes,
+    check_profiles,
     open_artifact,
-    precision_for,
 )
 from compiler.emulate.cpus import emulated_cpu
 from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
 from compiler.emulate.validation import Sample
-from compiler.evidence import evidence_of
+from compiler.evidence import computes_alike, evidence_of
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
 from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
 from compiler.integer_answers import IntegerAnswers, is_integer
 from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
-from compiler.lower.openvino import check_arch_precision, check_device_precision
-from compiler.lower.tensorrt.lowering import check_precision
 from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
 from compiler.package import check_output
@@ -43,7 +40,7 @@ from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE, Kept
-from compiler.report.text import describe
+from compiler.report.text import SELF_TEST_HINT, describe
 from compiler.result import CompileResult
 from compiler.scratch import named_when_full
 from compiler.source import Reference, Source
@@ -57,11 +54,16 @@ from compiler.texts import (
 )
 from compiler.validate import Evaluator, Predictions, Validation, not_measured
 from targets.detect import machine
-from targets.errors import AccuracyGateError, UsageError
+from targets.errors import AccuracyGateError, UnsupportedError, UsageError
 from targets.registry import get_target
 from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
 from targets.spec import Evidence, TargetSpec
+
+_GATE_HINT: Final = (
+    "give more or more typical --calibration-data, another --precision (auto leaves what INT8 breaks in "
+    "float), or a wider --max-drop or --min-agreement"
+)
 
 
 def compile_model(
@@ -158,20 +160,23 @@ class _Compile:
         specs = [get_target(name) for name in self._options.targets]
         here = machine()
         for index, spec in enumerate(specs):
-            for profile in choose_runtimes(spec, self._options):
-                precision = precision_for(profile, self._options)
-                check_precision(precision, spec, profile)
-                if profile.name == "openvino":
-                    check_device_precision(profile.device, precision)
-                    check_arch_precision(spec.arch, precision)
+            check_profiles(spec, self._options)
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             self._evidence[spec.id] = evidence_of(spec, here)
-            if self._options.validate_emulated and self._evidence[spec.id] == "simulated":
+            if self._options.searched and not computes_alike(spec, here):
+                raise UnsupportedError(
+                    f"--precision auto and --prune auto judge by the INT8 products of this machine, which "
+                    f"saturate otherwise than those of {spec.id}",
+                    "use --precision int8 and another pruning budget, or compile on a machine of that kind",
+                )
+            if not self._options.validate_emulated:
+                continue
+            if self._elsewhere(spec):
                 require_emulator(emulated_cpu(spec).userland)
-        self._emulated = self._options.validate_emulated or any(
-            spec.emulation is not None and self._evidence[spec.id] == "simulated" for spec in specs
-        )
+            else:
+                self._clock.progress.warn(f"{spec.id} is this machine: it is measured, not emulated")
+        self._emulated = self._options.validate_emulated or any(spec.emulation is not None for spec in specs)
         return specs
 
     def _elsewhere(self, spec: TargetSpec) -> bool:
@@ -309,9 +314,13 @@ def _kept(source: Source, sample: Sample | None) -> list[Kept]:
     kept = []
     if source.reference is not None:
         kept.append(Kept(REFERENCE, source.reference.evaluator.digest, source.reference.predictions))
-    if sample is not None:
-        answers = ((SAMPLE, sample.baseline), (INTEGER, sample.integer))
-        kept += [Kept(name, sample.evaluator.digest, each) for name, each in answers if each is not None]
+    if sample is None:
+        return kept
+    digest = sample.evaluator.digest
+    if sample.baseline is not None and digest not in [each.digest for each in kept]:
+        kept.append(Kept(SAMPLE, digest, sample.baseline))
+    if sample.integer is not None:
+        kept.append(Kept(INTEGER, digest, sample.integer))
     return kept
 
 
@@ -319,6 +328,5 @@ def _gate_error(failed: list[tuple[TargetSpec, Validation]]) -> AccuracyGateErro
     spec, validation = failed[0]
     return AccuracyGateError(
         f"{spec.id}: {describe(validation)}",
-        "give more or more typical --calibration-data, another --precision (auto leaves what INT8 breaks in "
-        "float), or a wider --max-drop or --min-agreement",
+        SELF_TEST_HINT if validation.failed_self_test else _GATE_HINT,
     )

@@ -17,6 +17,12 @@ def is_integer(candidate: Candidate) -> bool:
     return precision == "int8" or (precision == "int8-dynamic" and runtime == "onnxruntime")
 
 
+def integer_reference(candidate: Candidate, spec: TargetSpec) -> IntegerReference:
+    """The exact meaning of a candidate's plan on the target's CPUs."""
+    quantized = candidate.quantized
+    return IntegerReference(quantized.model, quantized.plan, saturating=spec.saturates)
+
+
 class IntegerAnswers:
     """What the exact integer reference answers; computed once for targets that share a plan.
 
@@ -38,16 +44,16 @@ class IntegerAnswers:
             evaluator: of the texts.
             source: what was compiled.
         """
-        quantized = candidate.quantized
-        key = (id(quantized.plan), spec.saturates, evaluator.digest)
+        plan = candidate.quantized.plan
+        key = (id(plan), spec.saturates, evaluator.digest)
         if key in self._known:
             return self._known[key][1]
-        reference = IntegerReference(quantized.model, quantized.plan, saturating=spec.saturates)
+        reference = integer_reference(candidate, spec)
         stage = f"simulating {spec.id} on integers"
         with (
             source.session(reference) as session,
             self._clock.stage(stage, len(evaluator.items)) as advance,
         ):
             found = evaluator.predict(session, by_totals(advance))
-        self._known[key] = quantized.plan, found
+        self._known[key] = plan, found
         return found

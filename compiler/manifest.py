@@ -146,6 +146,7 @@ def _config(options: CompileOptions) -> dict[str, Any]:
         "min_agreement": options.min_agreement,
         "calibration_samples": options.calibration_samples,
         "eval_samples": options.eval_samples,
+        "validate_emulated": options.validate_emulated,
         "emulated_samples": options.emulated_samples,
         "text_column": options.text_column,
         "text_pair_column": options.text_pair_column,

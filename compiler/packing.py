@@ -10,6 +10,8 @@ from typing import Any
 
 from compiler.build import Candidate, open_artifact, open_variants
 from compiler.contents import bundle_files, golden_outputs
+from compiler.evidence import computes_alike
+from compiler.integer_answers import integer_reference, is_integer
 from compiler.lower.artifact import Artifact
 from compiler.lower.tensorrt.engine import with_engine
 from compiler.manifest import make_manifest
@@ -76,7 +78,7 @@ class Packer:
             with self._clock.stage("building the engine"):
                 artifact = with_engine(artifact, spec.compute_capabilities)
         with self._clock.stage("packaging"):
-            selftest = self._golden(artifact, source)
+            selftest = self._golden(artifact, best, spec, source)
         ordered = (best, *(each for each in candidates if each is not best))
         return Draft(path, spec, source, ordered, artifact, selftest)
 
@@ -137,10 +139,13 @@ class Packer:
         files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report)
         return write_bundle(path, manifest, files, force=force)
 
-    def _golden(self, artifact: Artifact, source: Source) -> bytes:
+    def _golden(self, artifact: Artifact, best: Candidate, spec: TargetSpec, source: Source) -> bytes:
+        """By the artifact in its runtime, or by its exact meaning where kernels compute otherwise here."""
         threads = self._options.threads
+        own = computes_alike(spec, machine()) or not is_integer(best)
+        backend = open_artifact(artifact, threads=threads) if own else integer_reference(best, spec)
         with ExitStack() as stack:
-            session = stack.enter_context(source.session(open_artifact(artifact, threads=threads)))
+            session = stack.enter_context(source.session(backend))
             others = [
                 stack.enter_context(source.session(each)) for each in open_variants(artifact, threads=threads)
             ]

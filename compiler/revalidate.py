@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from calibration.data import open_dataset
 from calibration.examples import DataOptions
 from compiler.emulate.validation import Sample, ready_cpu, validate_emulated
-from compiler.options import DEFAULT_EMULATED_SAMPLES
+from compiler.options import DEFAULT_EMULATED_SAMPLES, DEFAULT_MAX_DROP
+from compiler.quantize.mixed import Gate
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE
 from compiler.sessions import (
     bundle_encoder,
@@ -22,8 +23,12 @@ from compiler.validate import Evaluator, Predictions, Validation, load_predictio
 from targets.bundle.reader import Bundle
 
 NO_BASELINE = (
-    "this is not the data that the bundle was compiled with, so it was not compared with FP32; "
+    "the bundle keeps FP32's answers to other texts than these, so it was not compared with FP32; "
     "pass --model to do so"
+)
+OTHER_SUMS = (
+    "this CPU adds products of 8-bit integers in 32 bits, those that the bundle is for may add them in 16: "
+    "run it on one with --emulate"
 )
 
 
@@ -84,19 +89,21 @@ def revalidate(
         if model is None
         else _fp32(bundle, model, evaluator, threads)
     )
-    notes = () if baseline is not None else (NO_BASELINE,)
-    allowed = _gate(bundle) if max_drop is None else max_drop
+    notes = [] if baseline is not None else [NO_BASELINE]
+    gate = _gate(bundle)
+    allowed = gate.max_drop if max_drop is None else max_drop
+    sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
     if cpu is not None:
-        sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
         found = validate_emulated(bundle, cpu, sample, max_drop=allowed, threads=threads, progress=progress)
-        return found, notes
+        return gate.judged(found), tuple(notes)
     evidence = evidence_here(bundle)
     opened = open_bundle_session if evidence == "measured" else open_simulated_session
     with opened(bundle, threads=threads) as session:
         compiled = evaluator.predict(session, progress)
-        cut = truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
-    sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
-    return sample.judged(compiled, max_drop=allowed, evidence=evidence), (*cut, *notes)
+        notes += truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
+    if evidence == "simulated" and manifest.engine is None and manifest.runtime.device == "CPU":
+        notes.append(OTHER_SUMS)
+    return gate.judged(sample.judged(compiled, max_drop=allowed, evidence=evidence)), tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,10 @@ class _Recorded:
 
     def limit(self, digest: str, *, emulated: bool) -> int | None:
         """How many texts of a file are drawn where the user does not say."""
-        if emulated:
-            return self.emulated
-        return self.samples if digest == self.sha256 else None
+        known = self.samples if digest == self.sha256 else None
+        if not emulated:
+            return known
+        return self.emulated if known is None else min(known, self.emulated)
 
     @classmethod
     def of(cls, bundle: Bundle) -> _Recorded:
@@ -133,10 +141,14 @@ def _table(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _gate(bundle: Bundle) -> float:
-    gate = (bundle.manifest.validation or {}).get("gate") or {}
-    allowed = gate.get("max_drop", 0.01)
-    return float(allowed) if isinstance(allowed, int | float) else 0.01
+def _gate(bundle: Bundle) -> Gate:
+    """What the compile asked for."""
+    allowed = _table((bundle.manifest.validation or {}).get("gate")).get("max_drop")
+    agreement = _table(bundle.manifest.provenance.get("config")).get("min_agreement")
+    return Gate(
+        float(allowed) if isinstance(allowed, int | float) else DEFAULT_MAX_DROP,
+        float(agreement) if isinstance(agreement, int | float) else None,
+    )
 
 
 def _kept(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:

@@ -59,7 +59,7 @@ def evidence_here(bundle: Bundle) -> Evidence:
     """What a validation on this machine shows.
 
     Bundles for a GPU or NPU are simulated where there is none, and so are those for x86 CPUs without integer
-    dot products on one that has them, and does not saturate.
+    dot products on one that has them: it does not saturate.
     """
     target = bundle.manifest.target
     if bundle.manifest.engine is None and bundle.manifest.runtime.device == "CPU":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from targets.spec import DOT_PRODUCTS, TargetSpec
+from targets.spec import DOT_PRODUCTS, TargetSpec, saturates
 
 EMULATED: Final = "BERTC_EMULATED"
 """The environment variable that holds the id of the CPU under whose emulation a process runs."""
@@ -66,10 +66,22 @@ class Machine:
     def measures(self, target: TargetSpec) -> bool:
         """Whether what runs on its CPU shows what a target's CPU computes.
 
-        A CPU with integer dot products shows nothing of one without, although it runs the same programs:
-        16-bit sums do not saturate on it.
+        Another board than a target names shows nothing of it, and nor does a CPU with integer dot products of
+        one without, although both run the same programs.
         """
-        return self.fits(target) and not target.devices and not (target.saturates and self.dot_products)
+        own_board = not target.boards or self.board.startswith(target.boards)
+        alike = self.saturates_as(target.arch, target.cpu_features)
+        return self.fits(target) and not target.devices and own_board and alike
+
+    def saturates_as(self, arch: str, cpu_features: tuple[tuple[str, ...], ...]) -> bool:
+        """Whether 16-bit sums of products saturate on both it and certain other CPUs, or on neither.
+
+        Args:
+            arch: of the others.
+            cpu_features: that the others have, all of (any of), and no more.
+        """
+        own = self.arch == "x86_64" and not self.dot_products
+        return own == saturates(arch, cpu_features)
 
 
 def machine(root: Path = Path("/")) -> Machine:

@@ -56,7 +56,7 @@ def validate_command(
     """
     from calibration.examples import DataOptions
     from compiler.cli.text_progress import text_progress
-    from compiler.report.text import describe, validation_rows
+    from compiler.report.text import SELF_TEST_HINT, describe, validation_rows
     from compiler.revalidate import revalidate
     from targets.bundle.reader import Bundle
 
@@ -82,5 +82,8 @@ def validate_command(
         print_warning(note)
     if validation.status == "failed":
         raise AccuracyGateError(
-            describe(validation), "compile again with other --calibration-data or --precision"
+            describe(validation),
+            SELF_TEST_HINT
+            if validation.failed_self_test
+            else "compile again with other --calibration-data or --precision",
         )

@@ -35,9 +35,9 @@ class Samples:
         self._clock = clock
 
     def of(self, source: Source, candidate: Candidate, spec: TargetSpec) -> Sample | None:
-        """The sample for one artifact; None where the target cannot be emulated, or without data."""
-        known = source.sample
-        if known is None or spec.gpu:
+        """The sample for one artifact; None where nobody will emulate the target, or without data."""
+        known, wanted = source.sample, spec.emulation is not None or self._options.validate_emulated
+        if known is None or spec.gpu or not wanted:
             return None
         integers = self._integers
         integer = integers.of(candidate, spec, known.evaluator, source) if is_integer(candidate) else None

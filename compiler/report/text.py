@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from compiler.validate import Validation
+
+SELF_TEST_HINT: Final = (
+    "the device's runtime computes something else than this machine's: compile for another --runtime, "
+    "or for a target with other kernels"
+)
 
 
 def validation_rows(validation: Validation) -> list[tuple[str, str]]:

@@ -54,6 +54,11 @@ class Validation:
     emulator: Mapping[str, Any] | None = field(default=None, hash=False)
     simulated: Validation | None = None
 
+    @property
+    def failed_self_test(self) -> bool:
+        """Whether the bundle's own test failed on the emulated device."""
+        return self.emulator is not None and not self.emulator["selftest"]
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, floats rounded to 6 decimals; what follows `metrics` only where there is any."""
         record: dict[str, Any] = {

@@ -19,6 +19,7 @@ import compiler.attempts as attempts
 import compiler.compile as stages
 import compiler.emulate.validation as emulation
 import compiler.integer_answers as integer_answers
+import compiler.packing as packing
 import compiler.sessions as sessions
 from calibration import open_dataset
 from compiler.emulate.cpus import EmulatedCpu
@@ -32,8 +33,15 @@ from compiler.sessions import bundle_encoder, open_session
 from compiler.validate import Evaluator, Predictions, load_predictions, make_evaluator
 from targets import Bundle
 from targets.detect import machine
-from targets.errors import AccuracyGateError, IncompatibleError, MissingBackendError, UsageError
+from targets.errors import (
+    AccuracyGateError,
+    IncompatibleError,
+    MissingBackendError,
+    UnsupportedError,
+    UsageError,
+)
 from targets.runtime.backends.base import Backend
+from targets.runtime.selftest import compare, parse_selftest
 from tests.support.compiling import QUICK, Recorder, bertc, build, everything, own_caches
 from tests.support.emulators import VERSION
 
@@ -93,7 +101,7 @@ def dot_products(*, here: bool) -> Iterator[None]:
     plain = frozenset(each for each in this.cpu_features if "vnni" not in each and not each.startswith("amx"))
     told = replace(this, cpu_features=plain | ({"avx512_vnni"} if here else set()))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stages, attempts, sessions):
+        for module in (packing, stages, attempts, sessions):
             patch.setattr(module, "machine", lambda: told)
         yield
 
@@ -203,8 +211,9 @@ def test_a_cpu_without_dot_products_is_not_measured_on_one_with(
     assert "lowering to onnxruntime" not in built.progress.started
     bundle = Bundle.open(built.path)
     evaluator = evaluator_of(bundle, data)
-    # Texts below --emulated-samples are all of them: one file of FP32's answers would do, but both are there.
-    assert same(kept(bundle, "sample-fp32.npz", evaluator), kept(bundle, "reference.npz", evaluator))
+    # There are fewer texts than --emulated-samples: FP32's answers to all of them are those to the sample.
+    assert "report/sample-fp32.npz" not in bundle
+    assert kept(bundle, "reference.npz", evaluator)
     integer = kept(bundle, "sample-integer.npz", evaluator)
     assert same(integer, answers(bundle, evaluator, spy.again(0, saturating=True)))
     assert same(integer, answers(bundle, evaluator, spy.again(0, saturating=False))), "+-64 cannot saturate"
@@ -215,7 +224,7 @@ def test_a_cpu_with_dot_products_is_simulated_without(onnx_model: Path, data: Pa
     with spied() as spy, dot_products(here=False):
         built = build(onnx_model, out, target="x86-64-vnni", calibration_data=data, eval_data=data)
     assert built.result.validation.evidence == "simulated"
-    assert [saturating for _, _, saturating in spy.made] == [False]
+    assert [saturating for _, _, saturating in spy.made] == [False, False], "for the texts, and the self-test"
     assert not any("timing" in each for each in built.progress.started)
 
 
@@ -233,9 +242,10 @@ def test_it_is_measured_on_its_like(onnx_model: Path, data: Path, out: Path, emu
         )
     assert built.result.validation.evidence == "measured"
     assert "validating on onnxruntime" in built.progress.started
-    assert len(spy.made) == emulate, "for the sample alone"
-    kept_files = {path.name for path in (built.path / "report").glob("sample-*.npz")}
-    assert kept_files == ({"sample-fp32.npz", "sample-integer.npz"} if emulate else set())
+    assert len(spy.made) == 1, "for the sample, which is all of it, alone"
+    assert [path.name for path in (built.path / "report").glob("sample-*.npz")] == ["sample-integer.npz"]
+    told = [each for each in built.progress.warnings if "measured, not emulated" in each]
+    assert len(told) == emulate
 
 
 def test_saturation_is_predicted(onnx_model: Path, data: Path, out: Path, tmp_path: Path) -> None:
@@ -243,7 +253,7 @@ def test_saturation_is_predicted(onnx_model: Path, data: Path, out: Path, tmp_pa
     profile.write_text(PROFILE)
     with spied() as spy, dot_products(here=True):
         built = build(onnx_model, out, target=str(profile), calibration_data=data, eval_data=data)
-    assert [saturating for _, _, saturating in spy.made] == [True]
+    assert [saturating for _, _, saturating in spy.made] == [True, True], "for the texts, and the self-test"
     bundle = Bundle.open(built.path)
     evaluator = evaluator_of(bundle, data)
     baseline = kept(bundle, "reference.npz", evaluator)
@@ -255,6 +265,57 @@ def test_saturation_is_predicted(onnx_model: Path, data: Path, out: Path, tmp_pa
     assert far > near
     # The profile names no CPU to emulate, so that nothing is kept for it.
     assert not [path for path in everything(built.path) if "sample" in path]
+
+
+def test_the_self_test_of_cpus_that_saturate_otherwise_is_that_of_the_reference(
+    onnx_model: Path, data: Path, out: Path, tmp_path: Path
+) -> None:
+    """What this CPU computes of a full-range model is not what the other one does."""
+    profile = tmp_path / "old-nuc.toml"
+    profile.write_text(PROFILE)
+    with spied() as spy, dot_products(here=True):
+        built = build(onnx_model, out, target=str(profile), calibration_data=data, eval_data=data)
+    golden = parse_selftest(Bundle.open(built.path).read("selftest.json"))
+    bundle = Bundle.open(built.path)
+    for saturating in (True, False):
+        backend = spy.again(0, saturating=saturating)
+        with open_session(
+            backend, bundle_encoder(bundle), bundle.manifest.task, bundle.manifest.task_config
+        ) as it:
+            report = compare(golden, it)
+        assert (max(report.max_abs.values()) < 1e-5) == saturating
+
+
+@pytest.mark.parametrize("option", [{"precision": "auto"}, {"prune": "auto"}])
+def test_auto_does_not_judge_by_kernels_that_saturate_otherwise(
+    onnx_model: Path, data: Path, out: Path, tmp_path: Path, option: dict[str, Any]
+) -> None:
+    profile = tmp_path / "old-nuc.toml"
+    profile.write_text(PROFILE)
+    with (
+        dot_products(here=True),
+        pytest.raises(UnsupportedError, match="saturate otherwise than those of old-nuc"),
+    ):
+        build(onnx_model, out, target=str(profile), calibration_data=data, eval_data=data, **option)
+
+
+def test_a_runtime_that_cannot_is_left_out_and_none_that_can_is_refused(
+    onnx_model: Path, data: Path, out: Path, tmp_path: Path
+) -> None:
+    """OpenVINO has no right INT8 products on ARM; onnxruntime has, though the profile prefers OpenVINO."""
+    profile = tmp_path / "board.toml"
+    both = (
+        PROFILE.replace("x86_64", "aarch64").replace('[["avx2"]]', '[["asimd"]]').replace("old-nuc", "board")
+    )
+    head, table = both.split("[[runtimes]]")
+    profile.write_text(
+        head + "[[runtimes]]" + table.replace("onnxruntime", "openvino") + "\n[[runtimes]]" + table
+    )
+    built = build(onnx_model, out, target=str(profile), calibration_data=data, eval_data=data)
+    assert built.result.runtime == "onnxruntime"
+    assert any("OpenVINO's ARM kernels" in each for each in built.progress.warnings)
+    with pytest.raises(UnsupportedError, match="OpenVINO's ARM kernels"):
+        build(onnx_model, out, target=str(profile), runtime="openvino", calibration_data=data)
 
 
 def test_float_bundles_have_no_integers(onnx_model: Path, data: Path, out: Path) -> None:
@@ -587,7 +648,7 @@ def test_on_other_texts(ran: Any, stand: Stand, data: Path, onnx_model: Path) ->
     )
     alone = bertc(*command, "--json")
     assert alone.code == 0
-    assert "warning: this is not the data that the bundle was compiled with" in alone.err
+    assert "warning: the bundle keeps FP32's answers to other texts than these" in alone.err
     assert "--model" in alone.err
     document = json.loads(alone.out)
     assert (document["status"], document["n"], document["evidence"]) == (
@@ -663,8 +724,26 @@ def test_again_on_this_cpu(ran: Any, data: Path, here: bool, evidence: str) -> N
     """A bundle for CPUs that saturate is not measured on one that does not."""
     with dot_products(here=here):
         done = bertc("validate", ran.path, "--eval-data", data, "--eval-samples", SAMPLE, "--json")
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0
+    assert ("run it on one with --emulate" in done.err) == here
     document = json.loads(done.out)
     assert document["evidence"] == evidence
     assert "emulator" not in document
     assert document["integer"]["agreement"] == 1.0
+
+
+def test_the_sample_of_fewer_texts_is_found_again(
+    onnx_model: Path, data: Path, out: Path, stand: Stand
+) -> None:
+    """--eval-samples below --emulated-samples: what is emulated is what was evaluated."""
+    from calibration.examples import DataOptions
+    from compiler.revalidate import revalidate
+
+    assert stand
+    built = build(
+        onnx_model, out, target="x86-64-avx2", runtime="onnxruntime", calibration_data=data, eval_data=data,
+        eval_samples=SAMPLE,
+    )  # fmt: skip
+    found, notes = revalidate(Bundle.open(built.path), str(data), DataOptions(), emulate="x86-64-avx2")
+    assert (found.n, notes, found.status) == (SAMPLE, (), "passed")
+    assert found.integer is not None

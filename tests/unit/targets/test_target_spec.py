@@ -276,3 +276,13 @@ def test_a_device_of_openvino_is_never_native(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(registry, "list_targets", lambda: [target])
     with pytest.raises(IncompatibleError):
         detect_native(MACHINE)
+
+
+def test_another_board_shows_nothing_of_a_board() -> None:
+    """An ARM server runs what is for a Raspberry Pi, and measures nothing of it; likewise another Pi."""
+    pi4, pi5, generic = map(get_target, ("raspberry-pi-4", "raspberry-pi-5", "arm64-generic"))
+    server = other("asimd", "asimddp")
+    own = other("asimd", "asimddp", board="Raspberry Pi 5 Model B Rev 1.0")
+    assert server.fits(pi4)
+    assert [server.measures(each) for each in (pi4, pi5, generic)] == [False, False, True]
+    assert [own.measures(each) for each in (pi4, pi5, generic)] == [False, True, True]
