@@ -20,7 +20,7 @@ from compiler.compile import compile_model
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpu
 from compiler.emulate.guest import open_emulated, open_emulated_model
 from compiler.emulate.qemu import find_qemu, qemu_version
-from compiler.emulate.userland import require_userland
+from compiler.emulate.readiness import require_emulator
 from compiler.ir.execute import serialize
 from compiler.progress import Clock, by_totals
 from compiler.report.files import INTEGER, SAMPLE
@@ -45,6 +45,7 @@ TARGETS = ("raspberry-pi-5", "raspberry-pi-4", "x86-64-avx2", "x86-64-vnni")
 NAIVE = {"nncf": 0, "onnxruntime": 2}
 """Recipes by key, and the place among those of a key in `tools.recipes`; their first variants are made."""
 TRAP = "x86-64-avx2"
+HERE = "this machine"
 _PATH = click.Path(path_type=Path)
 
 
@@ -80,16 +81,15 @@ def devices_command(
     """Compile a checkpoint for every target and measure it there, emulated where it is not this machine."""
     require_host()
     source = Source(model, calibration_data, eval_data, 300, threads)
-    specs = [get_target(each) for each in targets]
+    subjects = [Subject.named(each) for each in targets]
     with (
         tempfile.TemporaryDirectory(prefix="bertc-devices-") as temporary,
         console_progress(quiet=False) as progress,
     ):
         study = Study(source, samples, Path(temporary), Clock(progress))
-        rows = [row for spec in specs for row in study.target(spec, spec.id)]
+        rows = [row for subject in subjects for row in study.target(subject)]
         if trap:
-            spec = study.full_range()
-            rows += study.target(spec, "weights of full range")
+            rows += study.target(full_range(Path(temporary)))
         for key, python in interpreters(pythons).items():
             recipe = [each for each in RECIPES if each.key == key][NAIVE[key]]
             rows += study.naive(recipe, python)
@@ -99,6 +99,35 @@ def devices_command(
     click.echo(text)
     if docs is not None:
         docs.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A target to compile for.
+
+    Attributes:
+        spec: what is known of it.
+        name: its id, or the path of its profile.
+        label: in the table.
+    """
+
+    spec: TargetSpec
+    name: str
+    label: str
+
+    @classmethod
+    def named(cls, name: str) -> Subject:
+        """As `--target` names it."""
+        spec = get_target(name)
+        return cls(spec, name, spec.id)
+
+
+def full_range(folder: Path) -> Subject:
+    """The profile of the trap with weights of full range, written into a folder."""
+    text = (files("targets") / "profiles" / f"{TRAP}.toml").read_text(encoding="utf-8")
+    path = folder / "full-range.toml"
+    path.write_text(text.replace(TRAP, "avx2-full-range").replace("weight_qmax = 64", "weight_qmax = 127"))
+    return Subject(get_target(path), str(path), "weights of full range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,29 +146,20 @@ class Study:
         self._source, self._samples, self._folder, self._clock = source, samples, folder, clock
         self._known: _Known | None = None
 
-    def target(self, spec: TargetSpec, name: str) -> list[Row]:
+    def target(self, subject: Subject) -> list[Row]:
         """What is predicted of each of its runtimes, and what it computes."""
         found = []
-        for profile in spec.runtimes:
-            bundle = self._compile(spec, profile.name)
+        label = f"bertc, {subject.label}"
+        for profile in subject.spec.runtimes:
+            bundle = self._compile(subject, profile.name)
             known = self._kept(bundle)
             self._known = known
-            label = f"bertc, {name}"
             with ExitStack() as stack:
-                backend, where, evidence = self._opened(bundle, spec, stack)
-                answers = self._answers(backend, bundle, f"{name} on {profile.name}")
+                backend, where, evidence = self._opened(bundle, subject.spec, stack)
+                answers = self._answers(backend, bundle, f"{subject.label} on {profile.name}")
             found.append(_row(label, "its integer reference", "predicted", known, known.integer))
             found.append(_row(label, f"{profile.name}, {where}", evidence, known, answers))
         return found
-
-    def full_range(self) -> TargetSpec:
-        """The profile of the trap with weights of full range."""
-        text = (files("targets") / "profiles" / f"{TRAP}.toml").read_text(encoding="utf-8")
-        path = self._folder / "full-range.toml"
-        path.write_text(
-            text.replace(TRAP, "avx2-full-range").replace("weight_qmax = 64", "weight_qmax = 127")
-        )
-        return get_target(path)
 
     def naive(self, recipe: Recipe, python: str) -> Iterator[Row]:
         """A recipe's model on this machine and on the emulated CPU of the trap."""
@@ -172,9 +192,9 @@ class Study:
         with ExitStack() as stack:
             if cpu is None:
                 backend: Backend = open_backend_from_path(recipe.runtime, path, threads=threads)
-                where, evidence = _here(), "measured"
+                where, evidence = HERE, "measured"
             else:
-                userland = require_userland(cpu.userland)
+                userland = require_emulator(cpu.userland)
                 backend = stack.enter_context(
                     open_emulated_model(recipe.runtime, path, cpu, userland, threads=threads)
                 )
@@ -185,20 +205,19 @@ class Study:
             answers = self._predict(session, f"{recipe.name} on {where}")
         return _row(f"naive: {recipe.name}", where, evidence, self._known, answers, exact=False)
 
-    def _compile(self, spec: TargetSpec, runtime: str) -> Bundle:
+    def _compile(self, subject: Subject, runtime: str) -> Bundle:
         folder = self._folder / runtime
-        name = str(self._folder / "full-range.toml") if spec.id not in TARGETS else spec.id
         result = compile_model(
             self._source.model,
             folder,
-            target=name,
+            target=subject.name,
             runtime=runtime,  # type: ignore[arg-type, unused-ignore]
             calibration_data=self._source.calibration,
             calibration_samples=self._source.samples,
             eval_data=self._source.evaluation,
             eval_samples=self._samples,
             emulated_samples=self._samples,
-            validate_emulated=spec.emulation is None,
+            validate_emulated=subject.spec.emulation is None,
             max_drop=1.0,
             threads=self._source.threads,
             progress=self._clock.progress,
@@ -223,11 +242,11 @@ class Study:
         if spec.emulation is None:
             return (
                 stack.enter_context(bundle.session(threads=self._source.threads)).backend,
-                _here(),
+                HERE,
                 "measured",
             )
         cpu = emulated_cpu(spec)
-        userland = require_userland(cpu.userland)
+        userland = require_emulator(cpu.userland)
         opened = open_emulated(bundle, cpu, userland, threads=self._source.threads)
         return stack.enter_context(opened), cpu.id, "emulated"
 
@@ -252,10 +271,6 @@ def _row(
     apart = distance(evaluator, known.fp32, answers)
     integers = distance(evaluator, known.integer, answers) if exact and evidence != "predicted" else None
     return Row(model, where, evidence, validation, apart, integers)
-
-
-def _here() -> str:
-    return machine().cpu_model
 
 
 if __name__ == "__main__":

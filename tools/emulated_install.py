@@ -12,7 +12,8 @@ from typing import Any
 import targets
 from compiler.emulate.cpus import EmulatedCpu, find_cpu
 from compiler.emulate.guest import guest_output
-from compiler.emulate.userland import Userland, require_userland
+from compiler.emulate.readiness import require_emulator
+from compiler.emulate.userland import Userland
 from targets.bundle.reader import Bundle
 from targets.pins import PIP, Pins, device_pins
 from targets.registry import list_targets
@@ -48,7 +49,7 @@ def check_emulated(bundle: Path, name: str) -> None:
     """
     manifest = Bundle.open(bundle).manifest
     cpu = find_cpu(name)
-    device = Device(cpu, require_userland(cpu.userland), manifest.runtime.backend)
+    device = Device(cpu, require_emulator(cpu.userland), manifest.runtime.backend)
     arch, python = device.python("-c", ABOUT)
     print(f"{bundle.name}: {manifest.task} on {device.runtime}, Python {python} on {arch}")
     print(f"  {cpu.description}; emulated, so nothing is timed")

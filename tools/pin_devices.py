@@ -10,25 +10,24 @@ import hashlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from compiler.emulate.apt import Apt, archives, write_sources
-from compiler.emulate.userland import ARCHES, RUNTIMES
+from compiler.emulate.setup import PYTHON
+from compiler.emulate.userland import ARCHES, RUNTIMES, Package
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
 QEMU, QEMU_SUITE, QEMU_HOSTS = "qemu-user", "trixie", ("amd64", "arm64")
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = (PYTHON, "3.12", "3.13")
 GLIBC = range(17, 37)
 DEVICE = ("click", "numpy", "tokenizers")
 PACKAGES = (
-    "python3.11",
-    "python3.11-minimal",
-    "libpython3.11-stdlib",
-    "libpython3.11-minimal",
+    *(f"python{PYTHON}", f"python{PYTHON}-minimal"),
+    *(f"libpython{PYTHON}-stdlib", f"libpython{PYTHON}-minimal"),
     *("libc6", "libstdc++6", "libgcc-s1", "zlib1g", "libexpat1", "libssl3", "libffi8", "libbz2-1.0"),
     *("liblzma5", "libsqlite3-0", "libuuid1", "libcrypt1", "libncursesw6", "libtinfo6", "libreadline8"),
 )
@@ -104,15 +103,32 @@ def opened(work: Path, suite: str, arch: str, sources: Path | None) -> Apt:
 
 def qemu(work: Path, sources: Path | None) -> str:
     """The lock of QEMU, as TOML."""
-    head = "# QEMU's user mode; written by tools.pin_devices. Older ones: see compiler/emulate/qemu.py."
-    hashes, version = [], ""
+    found = {}
     for host in QEMU_HOSTS:
         apt = opened(work, QEMU_SUITE, host, sources)
-        found = apt.describe(apt.newest(QEMU, work), QEMU)
-        version = found.version
-        hashes.append(f'{host} = "{found.sha256}"')
-    lines = [f'suite = "{QEMU_SUITE}"', f'package = "{QEMU}"', f'version = "{version}"', "", "[sha256]"]
-    return "\n".join([head, *lines, *hashes]) + "\n"
+        found[host] = apt.describe(apt.newest(QEMU, work), QEMU)
+    return qemu_text(found)
+
+
+def qemu_text(found: Mapping[str, Package]) -> str:
+    """The lock of QEMU's packages by host, which must be of one version.
+
+    Raises:
+        ClickException: they are not.
+    """
+    versions = {package.version for package in found.values()}
+    if len(versions) != 1:
+        told = ", ".join(f"{package.version} for {host}" for host, package in found.items())
+        raise click.ClickException(f"{QEMU} is not of one version: {told}")
+    return "\n".join(
+        [
+            "# QEMU's user mode; written by tools.pin_devices. Older ones: see compiler/emulate/qemu.py.",
+            *(f'suite = "{QEMU_SUITE}"', f'package = "{QEMU}"', f'version = "{versions.pop()}"', ""),
+            "[sha256]",
+            *(f'{host} = "{package.sha256}"' for host, package in found.items()),
+            "",
+        ]
+    )
 
 
 def packages(name: str, apt: Apt, folder: Path) -> str:

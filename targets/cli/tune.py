@@ -61,9 +61,12 @@ def tune_command(
     Without --file, made texts are timed that are as long as sentences are: 20 tokens in the median.
     """
     from targets.bundle.reader import Bundle
+    from targets.runtime.tuning import refuse_emulation
 
     if show and remove:
         raise UsageError("--show and --remove were both given", "give one of them")
+    if not (show or remove):
+        refuse_emulation()
     opened = [Bundle.open(path) for path in bundles]
     if show:
         _show(opened, as_json)

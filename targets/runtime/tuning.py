@@ -45,6 +45,18 @@ def settings_of(bundle: Bundle, objective: Objective) -> RunSettings | None:
     return tuned.settings
 
 
+def refuse_emulation() -> None:
+    """Refuses to tune where nothing can be timed.
+
+    Raises:
+        UsageError: an emulator stands in for this machine's CPU.
+    """
+    if this_machine().emulated:
+        raise UsageError(
+            "there is nothing to tune under emulation: times mean nothing there", "tune on the device itself"
+        )
+
+
 def record_path(bundle: Bundle) -> Path:
     """Where a bundle's record is: beside the bundle's real folder, under its name."""
     folder = Path(os.path.realpath(bundle.path))
@@ -82,8 +94,9 @@ def write_record(bundle: Bundle, record: TuningRecord) -> Path:
         Its path.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: the folder cannot be written, or this machine's CPU is emulated.
     """
+    refuse_emulation()
     path = record_path(bundle)
     data = record.to_json()
     parse_record(data, path.name)
@@ -123,6 +136,9 @@ def misfit(record: TuningRecord, bundle: Bundle, machine: MachineRecord | None =
         machine: the machine; None is the one that runs.
     """
     backend = bundle.manifest.runtime.backend
+    emulated = this_machine().emulated
+    if emulated:
+        return f"this is an emulated {emulated}, and times mean nothing there"
     if record.bundle_id != bundle.id:
         return f"it was measured on another bundle, {record.bundle_id[:12]}"
     if record.backend != backend:

@@ -24,7 +24,7 @@ from targets.runtime.tune.race import race, values
 from targets.runtime.tune.record import Figures, Trial, Tuned, TuningRecord
 from targets.runtime.tune.search import MAX_OPEN, Measured, Search
 from targets.runtime.tune.workload import Texts, of_file, synthetic
-from targets.runtime.tuning import describe_machine, misfit, read_record, write_record
+from targets.runtime.tuning import describe_machine, misfit, read_record, refuse_emulation, write_record
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
@@ -107,10 +107,11 @@ def tune(
         progress: called with what is being done.
 
     Raises:
-        UsageError: bundles of different models, or texts that they do not take.
+        UsageError: bundles of different models, texts that they do not take, or an emulated CPU.
         IncompatibleError: a bundle does not run here, or fails its self-test.
         IntegrityError: a bundle is damaged.
     """
+    refuse_emulation()
     wanted = options or TuneOptions()
     check_bundles(bundles)
     jobs = [_job(bundle, items, wanted.seed) for bundle in bundles]

@@ -16,7 +16,7 @@ from targets.bundle.reader import Bundle
 from targets.cli import device_group
 from targets.cli.tune import describe
 from targets.cli_errors import main_guard
-from targets.detect import machine
+from targets.detect import EMULATED, machine
 from targets.errors import IncompatibleError, UsageError
 from targets.runtime.selftest import Tolerance, make_selftest
 from targets.runtime.settings import DYNAMIC, RunSettings
@@ -96,6 +96,23 @@ def test_two_bundles_are_tuned_shown_and_forgotten(bertc: Call, bundles: list[Bu
     code, out, _ = bertc("tune", *paths, "--show")
     assert out.count("there is no tuning record") == 2
     assert bertc("tune", paths[0], "--remove")[0] == 0
+
+
+def test_there_is_nothing_to_tune_under_emulation(
+    bertc: Call, bundles: list[Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EMULATED, "haswell")
+    refusal = "there is nothing to tune under emulation: times mean nothing there"
+    code, out, err = bertc("tune", bundles[0].path, "--file", tmp_path / "none.txt", "--seconds", 1)
+    assert (code, out) == (UsageError.exit_code, "")
+    assert err.splitlines() == [f"error: {refusal}", "hint: tune on the device itself"]
+    done: list[str] = []
+    with pytest.raises(UsageError, match=refusal):
+        tune(bundles[:1], TuneOptions(seconds=1), progress=done.append)
+    assert done == []
+    assert not record_path(bundles[0]).exists()
+    code, out, _ = bertc("tune", bundles[0].path, "--show")
+    assert (code, out) == (0, f"{bundles[0].path}: not used: there is no tuning record\n")
 
 
 def test_one_objective_on_texts_of_a_file(bertc: Call, bundles: list[Bundle], tmp_path: Path) -> None:

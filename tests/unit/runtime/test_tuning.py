@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from targets.bundle.device import backend_version
 from targets.bundle.reader import Bundle
+from targets.detect import EMULATED
 from targets.errors import IntegrityError, UsageError
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings, ShapePolicy
@@ -160,6 +161,23 @@ def test_a_record_of_something_else_is_not_used(
     write_record(bundle, other)
     assert reason in (misfit(other, bundle) or "")
     assert settings_of(bundle, "latency") is None
+
+
+def test_under_emulation_a_record_is_neither_used_nor_written(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = record(bundle)
+    path = write_record(bundle, before)
+    monkeypatch.setenv(EMULATED, "cortex-a76")
+    assert misfit(before, bundle) == "this is an emulated cortex-a76, and times mean nothing there"
+    assert settings_of(bundle, "latency") is None
+    with Session.from_bundle(bundle) as session:
+        assert session.settings != SETTINGS
+    path.unlink()
+    with pytest.raises(UsageError, match="there is nothing to tune under emulation") as caught:
+        write_record(bundle, before)
+    assert caught.value.hint == "tune on the device itself"
+    assert not path.exists()
 
 
 def test_a_record_cannot_ask_for_more_threads_than_there_are(bundle: Bundle) -> None:
