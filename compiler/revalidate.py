@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from calibration.data import open_dataset
 from calibration.examples import DataOptions
+from compiler.emulate.cpus import find_cpu
 from compiler.emulate.validation import Sample, ready_cpu, validate_emulated
 from compiler.options import DEFAULT_EMULATED_SAMPLES, DEFAULT_MAX_DROP
 from compiler.quantize.mixed import Gate
@@ -21,6 +23,7 @@ from compiler.sessions import (
 from compiler.texts import truncation_note
 from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
+from targets.errors import BertcError, IncompatibleError
 
 NO_BASELINE = (
     "the bundle keeps FP32's answers to other texts than these, so it was not compared with FP32; "
@@ -98,12 +101,28 @@ def revalidate(
         return gate.judged(found), tuple(notes)
     evidence = evidence_here(bundle)
     opened = open_bundle_session if evidence == "measured" else open_simulated_session
-    with opened(bundle, threads=threads) as session:
+    with _or_emulate(bundle), opened(bundle, threads=threads) as session:
         compiled = evaluator.predict(session, progress)
         notes += truncation_note(session.truncated, evaluator.n, "evaluation", session.encoder)
     if evidence == "simulated" and manifest.engine is None and manifest.runtime.device == "CPU":
         notes.append(OTHER_SUMS)
     return gate.judged(sample.judged(compiled, max_drop=allowed, evidence=evidence)), tuple(notes)
+
+
+@contextmanager
+def _or_emulate(bundle: Bundle) -> Iterator[None]:
+    """Where this machine is another than the bundle is for, say which emulated one is not."""
+    try:
+        yield
+    except IncompatibleError as error:
+        target = bundle.manifest.target.id
+        try:
+            find_cpu(target)
+        except BertcError:
+            raise error from None
+        raise IncompatibleError(
+            error.message, f"run it on an emulated one: --emulate {target} (see `bertc emulator`)"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from compiler.emulate.qemu import find_qemu, qemu_version
 from compiler.emulate.readiness import require_emulator
 from compiler.ir.execute import serialize
 from compiler.progress import Clock, by_totals
-from compiler.report.files import INTEGER, SAMPLE
+from compiler.report.files import INTEGER, REFERENCE, SAMPLE
 from compiler.sessions import bundle_encoder, open_session
 from compiler.validate import Evaluator, Predictions, distance, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
@@ -231,12 +231,11 @@ class Study:
         evaluator = make_evaluator(
             data, manifest.task, manifest.task_config, encoder, limit=self._samples, seed=0
         )
-        kept = [
-            load_predictions(bundle.read(f"report/{name}"), evaluator.digest) for name in (SAMPLE, INTEGER)
-        ]
-        if kept[0] is None or kept[1] is None:
+        fp32 = _answers_in(bundle, evaluator, REFERENCE, SAMPLE)
+        integer = _answers_in(bundle, evaluator, INTEGER)
+        if fp32 is None or integer is None:
             raise SystemExit("the bundle keeps no answers to these texts")
-        return _Known(evaluator, kept[0], kept[1])
+        return _Known(evaluator, fp32, integer)
 
     def _opened(self, bundle: Bundle, spec: TargetSpec, stack: ExitStack) -> tuple[Backend, str, str]:
         if spec.emulation is None:
@@ -261,6 +260,15 @@ class Study:
         evaluator = self._known.evaluator
         with self._clock.stage(stage, len(evaluator.items)) as advance:
             return evaluator.predict(session, by_totals(advance))
+
+
+def _answers_in(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:
+    """What the first of the files in report/ that holds answers to these texts has."""
+    for path in (f"report/{name}" for name in names):
+        found = load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
+        if found is not None:
+            return found
+    return None
 
 
 def _row(

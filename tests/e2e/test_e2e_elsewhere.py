@@ -747,3 +747,11 @@ def test_the_sample_of_fewer_texts_is_found_again(
     found, notes = revalidate(Bundle.open(built.path), str(data), DataOptions(), emulate="x86-64-avx2")
     assert (found.n, notes, found.status) == (SAMPLE, (), "passed")
     assert found.integer is not None
+
+
+def test_a_bundle_for_another_machine_is_validated_under_emulation_or_not_at_all(arm: Arm, data: Path) -> None:
+    path = arm.result.bundles[0].path
+    done = bertc("validate", path, "--eval-data", data)
+    assert done.code == 6
+    assert "is for aarch64, this is x86_64" in done.err
+    assert "hint: run it on an emulated one: --emulate raspberry-pi-5" in done.err
