@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -167,22 +168,20 @@ def test_no_file_is_left_of_a_lock_on_nothing(folder: Path) -> None:
     assert list(folder.parent.iterdir()) == []
 
 
-def test_a_lock_whose_file_was_removed_is_taken_anew(folder: Path) -> None:
-    """Who waited for the removal of a folder must not hold a file that nobody else sees."""
-    progress = Recorder()
-    held: list[bool] = []
+def test_a_lock_whose_file_was_removed_is_taken_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking it: nobody else would see that file."""
+    lock, kinds = fcntl.flock, []
 
-    def make() -> None:
-        with alone(folder, Clock(progress)):
-            held.append(lock_path(folder).exists())
+    def late(descriptor: int, kind: int) -> None:
+        if not kinds:
+            lock_path(folder).unlink()
+        kinds.append(kind)
+        lock(descriptor, kind)
 
-    with ExitStack() as stack:
-        with alone(folder, Clock(Recorder())):
-            stack.enter_context(running(make))
-            until(lambda: progress.started)
-            folder.rmdir()
-        until(lambda: held)
-    assert held == [True]
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone(folder, Clock(Recorder())), alone_at_once(folder) as free:
+        assert not free
+    assert len(kinds) == 3
 
 
 def test_a_folder_that_nobody_can_write_needs_no_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
