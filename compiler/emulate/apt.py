@@ -12,6 +12,7 @@ from typing import Final
 
 from compiler.emulate.tools import require_tool, run_tool
 from compiler.emulate.userland import Package
+from compiler.progress import Clock
 from targets.errors import IntegrityError, MissingBackendError, UsageError
 
 _MISSING: Final = re.compile(r"E: (?:Version '.*' for '.*' was not found|Unable to locate package .*)")
@@ -31,11 +32,22 @@ class Fetched:
         path: of the file.
         package: what it is.
         pinned: whether it is the version that was tested.
+        tested: whether any version was, of this architecture.
     """
 
     path: Path
     package: Package
     pinned: bool
+    tested: bool = True
+
+
+def warn_of_newer(fetched: Sequence[Fetched], clock: Clock) -> None:
+    """Says which packages are not those that were tested."""
+    for each in fetched:
+        if not each.pinned:
+            clock.progress.warn(
+                f"Debian has replaced {each.package.name}: its {each.package.version} was not tested"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,8 @@ def archives(folder: Path) -> tuple[Archive, ...]:
     if not any(each.label == DEBIAN for each in found):
         raise MissingBackendError(
             "apt's sources on this system have no Debian archive",
-            "name sources of Debian with --apt-sources FILE, or run it in a container of Debian",
+            "name sources of Debian with --apt-sources FILE (on Ubuntu, install debian-archive-keyring too), "
+            "or run it in a container of Debian",
         )
     return tuple(sorted(found, key=lambda each: (each.label, each.uri)))
 
@@ -123,7 +136,11 @@ class Apt:
     def __init__(self, folder: Path, arch: str | None = None, sources: Path | None = None) -> None:
         """Makes the folders that apt wants."""
         for tool in _TOOLS:
-            require_tool(tool, "bertc emulator setup works on Debian and Ubuntu, as in a container of them")
+            require_tool(
+                tool,
+                "bertc emulator setup works on Debian, in a container of it, and on Ubuntu with "
+                "debian-archive-keyring and --apt-sources",
+            )
         for part in ("lists/partial", "archives/partial"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
@@ -223,6 +240,46 @@ class Apt:
             raise
         finally:
             shutil.rmtree(place)
+
+
+class Releases:
+    """Debian releases, each with package lists of its own.
+
+    Args:
+        sources: a file in place of the system's sources.
+    """
+
+    def __init__(self, sources: Path | None = None) -> None:
+        """Reads nothing yet."""
+        self._sources = sources
+        self._known: tuple[Archive, ...] | None = None
+
+    def open(self, work: Path, suite: str, arch: str | None) -> Apt:
+        """One release, its lists read.
+
+        Args:
+            work: for lists, caches and sources; it must exist.
+            suite: the release.
+            arch: as for `Apt`.
+
+        Raises:
+            MissingBackendError: no apt, no network, or no Debian in the system's sources.
+            UsageError: the file of sources cannot be read.
+        """
+        if self._sources is not None:
+            file = named_sources(self._sources, work)
+        else:
+            if self._known is None:
+                self._known = archives(_made(work / "system"))
+            file = write_sources(work / f"{suite}.sources", self._known, suite)
+        apt = Apt(_made(work / f"apt-{suite}"), arch, file)
+        apt.update()
+        return apt
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _checked(path: Path, package: Package) -> Fetched:

@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from compiler.atomic_dir import staged_directory
-from compiler.emulate.apt import Apt, Archive, Fetched, archives, named_sources, unpack, write_sources
+from compiler.emulate.apt import Fetched, Releases, unpack, warn_of_newer
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpus
-from compiler.emulate.qemu import MINIMUM, find_qemu, is_recent, qemu_version
+from compiler.emulate.folders import make_emulators_folder, writing
+from compiler.emulate.locks import alone
+from compiler.emulate.qemu_setup import set_up_qemu
+from compiler.emulate.removal import remove_older
 from compiler.emulate.tools import run_tool
 from compiler.emulate.userland import (
     ARCHES,
     RECORD,
     Lock,
-    Package,
     Userland,
     find_userland,
     lock_of,
     qemu_folder,
-    qemu_lock,
     userland_folder,
 )
 from compiler.progress import Clock
-from targets.errors import MissingBackendError, UsageError
 
 PYTHON: Final = "3.11"
 _GLIBC: Final = range(17, 37)
@@ -36,51 +36,82 @@ _GLIBC: Final = range(17, 37)
 def set_up(
     name: str, clock: Clock, *, sources: Path | None = None, locked: bool = False, force: bool = False
 ) -> Userland:
-    """Makes a userland in the user's cache folder, complete or not at all, without root.
+    """Makes one userland, as `set_up_each`."""
+    return next(set_up_each([name], clock, sources=sources, locked=locked, force=force))
+
+
+def set_up_each(
+    names: Sequence[str],
+    clock: Clock,
+    *,
+    sources: Path | None = None,
+    locked: bool = False,
+    force: bool = False,
+) -> Iterator[Userland]:
+    """Makes userlands in the user's cache folder, each complete or not at all, and QEMU, without root.
+
+    What is there is left as it is; where another process sets it up, that is waited for. What older versions
+    left is removed where no program runs from it.
 
     Args:
-        name: of the userland.
+        names: of the userlands.
         clock: told of each stage.
         sources: of apt, in place of the system's.
-        locked: whether to refuse Debian packages newer than those that were tested.
-        force: make it again.
+        locked: whether to refuse Debian packages newer than those that were tested, those of what is there
+            too.
+        force: make them again, and QEMU once.
 
-    Returns:
-        The userland, which runs Python.
+    Yields:
+        Each userland, when it runs Python.
 
     Raises:
-        UsageError: no such userland or file of sources, or the cache folder cannot be written.
+        UsageError: no such userland or file of sources, the cache folder cannot be written, or a program
+            runs from what is to be replaced.
         MissingBackendError: no apt, no pip, no network, or no QEMU.
-        IntegrityError: a package that is not the one that was tested.
+        IntegrityError: a package that is not the one that was tested, or others can write to the folder of
+            emulators.
     """
+    releases = Releases(sources)
+    locks = [lock_of(name) for name in names]
+    if set_up_qemu(names, clock, releases, locked=locked, force=force):
+        remove_older((), [qemu_folder()], clock)
+    for lock in locks:
+        userland = None if force else _ready(lock.name, locked)
+        if userland is None:
+            userland = _make(lock, clock, releases, locked=locked, force=force)
+        yield userland
+
+
+def _ready(name: str, locked: bool) -> Userland | None:
     found = find_userland(name)
-    if found is not None and find_qemu(name) is not None and not force:
-        return found
-    lock = lock_of(name)
+    return found if found is not None and (found.pinned or not locked) else None
+
+
+def _make(lock: Lock, clock: Clock, releases: Releases, *, locked: bool, force: bool) -> Userland:
+    make_emulators_folder()
     folder = userland_folder(lock)
-    try:
+    with writing(folder), alone(folder, clock):
+        found = None if force else _ready(lock.name, locked)
+        if found is not None:
+            return found
         with staged_directory(folder, replace=True) as staging:
-            record = _fill(staging, lock, clock, sources, locked)
+            staging.chmod(0o700)
+            record = _fill(staging, lock, clock, releases, locked)
             (staging / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")
             with clock.stage("starting it"):
-                _try(Userland(name, staging, record))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror or error}", "set BERTC_CACHE_DIR to another folder"
-        ) from error
-    return Userland(name, folder, record)
+                _try(Userland(lock.name, staging, record))
+        remove_older([lock.name], [folder, qemu_folder()], clock)
+    return Userland(lock.name, folder, record)
 
 
-def _fill(staging: Path, lock: Lock, clock: Clock, sources: Path | None, locked: bool) -> dict[str, Any]:
+def _fill(staging: Path, lock: Lock, clock: Clock, releases: Releases, locked: bool) -> dict[str, Any]:
     work = staging / "work"
     work.mkdir()
-    sources = sources and named_sources(sources, work)
     with clock.stage("reading package lists"):
-        known = () if sources is not None else archives(_folder(work, "system"))
-        apt = _apt(work, lock.suite, ARCHES[lock.name].debian, known, sources)
+        apt = releases.open(work, lock.suite, ARCHES[lock.name].debian)
     with clock.stage("downloading packages"):
         fetched = apt.download(lock.packages, _folder(work, "debs"), locked=locked)
-    _warn_of_newer(fetched, clock)
+    warn_of_newer(fetched, clock)
     unpack([each.path for each in fetched], staging / "root")
     # An empty cache of libraries, so that the host's is not read in its place.
     (_folder(staging, "root/etc") / "ld.so.cache").touch()
@@ -88,27 +119,8 @@ def _fill(staging: Path, lock: Lock, clock: Clock, sources: Path | None, locked:
         for runtime, requirements in lock.requirements.items():
             _wheels(lock, requirements, work, _folder(staging, f"site/{runtime}"))
             advance(1)
-    if find_qemu(lock.name) is None:
-        with clock.stage("downloading QEMU"):
-            _own_qemu(work, known, sources, clock, locked=locked)
     shutil.rmtree(work)
     return _record(lock, fetched)
-
-
-def _apt(work: Path, suite: str, arch: str | None, known: Sequence[Archive], sources: Path | None) -> Apt:
-    """Over one Debian release, its lists read."""
-    file = sources or write_sources(work / f"{suite}.sources", known, suite)
-    apt = Apt(_folder(work, f"apt-{suite}-{arch}"), arch, file)
-    apt.update()
-    return apt
-
-
-def _warn_of_newer(fetched: Sequence[Fetched], clock: Clock) -> None:
-    for each in fetched:
-        if not each.pinned:
-            clock.progress.warn(
-                f"Debian has replaced {each.package.name}: its {each.package.version} was not tested"
-            )
 
 
 def _record(lock: Lock, fetched: Sequence[Fetched]) -> dict[str, Any]:
@@ -142,36 +154,6 @@ def _wheels(lock: Lock, requirements: str, work: Path, site: Path) -> None:
         ],
         "check the network, and that `python -m pip --version` works",
     )
-
-
-def _own_qemu(
-    work: Path, known: Sequence[Archive], sources: Path | None, clock: Clock, *, locked: bool
-) -> None:
-    """QEMU out of Debian's package for this machine, into the cache folder that all userlands share."""
-    lock = qemu_lock()
-    apt = _apt(work, lock.suite, None, known, sources)
-    arch = run_tool(["dpkg", "--print-architecture"], "install dpkg").strip()
-    package = Package(lock.package, lock.version, lock.sha256.get(arch, ""))
-    with staged_directory(qemu_folder(), replace=True) as staging:
-        if package.sha256:
-            fetched = apt.download([package], _folder(work, "qemu"), locked=locked)
-            _warn_of_newer(fetched, clock)
-            path = fetched[0].path
-        else:
-            path = apt.newest(lock.package, _folder(work, "qemu"))
-        unpack([path], work / "unpacked")
-        programs = [work / "unpacked" / "usr" / "bin" / f"qemu-{each.qemu}" for each in ARCHES.values()]
-        for program in programs:
-            _require_recent(program)
-            shutil.copy2(program, staging)
-
-
-def _require_recent(qemu: Path) -> None:
-    if not is_recent(qemu):
-        raise MissingBackendError(
-            f"QEMU in apt's sources is {qemu_version(qemu)}, older than {'.'.join(map(str, MINIMUM))}",
-            f"name sources that have Debian {qemu_lock().suite} too, or install a newer qemu-user",
-        )
 
 
 def _try(userland: Userland) -> None:

@@ -41,7 +41,8 @@ def run_tool(command: Sequence[str], hint: str, *, folder: Path | None = None) -
             env={**os.environ, "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
     except OSError as error:

@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from targets.errors import MissingBackendError, UsageError
+from compiler.emulate.folders import emulators_folder, untrusted
+from targets.errors import BertcError, MissingBackendError, UsageError
 from targets.fields import nearest
-from targets.runtime.cache import cache_folder
 
 RECORD: Final = "userland.json"
 RUNTIMES: Final = ("onnxruntime", "openvino")
@@ -87,6 +87,14 @@ class Userland:
         """Where Debian's packages are unpacked."""
         return self.folder / "root"
 
+    @property
+    def pinned(self) -> bool:
+        """Whether every Debian package is the one that was tested."""
+        packages = self.record.get("packages")
+        if not isinstance(packages, Mapping):
+            return False
+        return all(isinstance(each, Mapping) and each.get("pinned") is True for each in packages.values())
+
     def site(self, runtime: str) -> Path:
         """The Python packages that a device with this runtime has."""
         return self.folder / "site" / runtime
@@ -140,22 +148,32 @@ def qemu_lock() -> QemuLock:
 
 def qemu_folder() -> Path:
     """Where that QEMU has its place, in the user's cache folder."""
-    return cache_folder("emulators") / f"qemu-{qemu_lock().version.split(':')[-1]}"
+    return emulators_folder() / f"qemu-{qemu_lock().version.split(':')[-1]}"
 
 
 def userland_folder(lock: Lock) -> Path:
     """Where a userland of that lock has its place, in the user's cache folder."""
-    return cache_folder("emulators") / f"{lock.name}-{lock.digest[:12]}"
+    return emulators_folder() / f"{lock.name}-{lock.digest[:12]}"
 
 
 def find_userland(name: str) -> Userland | None:
-    """The userland, where it was set up."""
+    """The userland, where it was set up and nobody else can write to it."""
     folder = userland_folder(lock_of(name))
+    if untrusted(folder) is not None:
+        return None
     try:
         record = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
-    return Userland(name, folder, record)
+    return Userland(name, folder, record) if isinstance(record, dict) else None
+
+
+def no_userland(name: str) -> BertcError:
+    """The error of a userland that `find_userland` does not give."""
+    problem = untrusted(userland_folder(lock_of(name)))
+    return problem or MissingBackendError(
+        f"the emulator {name} is not set up", f"run: bertc emulator setup {name}"
+    )
 
 
 def require_userland(name: str) -> Userland:
@@ -163,8 +181,9 @@ def require_userland(name: str) -> Userland:
 
     Raises:
         MissingBackendError: it was not set up.
+        IntegrityError: others can write to it.
     """
     found = find_userland(name)
     if found is None:
-        raise MissingBackendError(f"the emulator {name} is not set up", f"run: bertc emulator setup {name}")
+        raise no_userland(name)
     return found

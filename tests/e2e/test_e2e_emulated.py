@@ -1,6 +1,7 @@
 """The whole round under the real emulators: Debian's userlands, QEMU, the device's own runtimes.
 
-It needs apt and its archives the first time, for minutes; where these are not, it skips and says why.
+It needs apt and its archives the first time, for minutes, and keeps what it made in pytest's cache; where
+these are not, it skips and says why.
 """
 
 from __future__ import annotations
@@ -54,14 +55,21 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """The user's own emulators if they are ready, else some that go with the session."""
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """The user's own emulators if they are ready, else the tests' own, which stay for the next run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BERTC_CACHE_DIR", raising=False)
         ready = not any(missing(name) for name in ARCHES)
         own = str(cache_folder("emulators").parent)
-    cache = own if ready else str(tmp_path_factory.mktemp("emulators"))
-    return Shared(cache, tmp_path_factory.mktemp("emulated"))
+    return Shared(
+        own if ready else str(_kept(request.config, tmp_path_factory)), tmp_path_factory.mktemp("emulated")
+    )
+
+
+def _kept(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pytest's cache; one of the session where pytest runs without."""
+    cache = getattr(config, "cache", None)
+    return tmp_path_factory.mktemp("emulators") if cache is None else Path(cache.mkdir("emulators"))
 
 
 @pytest.fixture

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import json
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 import compiler.emulate.apt as packages
+import compiler.emulate.removal as removal
 import compiler.emulate.setup as setting_up
 import compiler.emulate.userland as userlands
 from compiler.emulate.apt import Archive, archives, named_sources, write_sources
 from compiler.emulate.cpus import emulated_cpus
+from compiler.emulate.folders import make_emulators_folder
 from compiler.emulate.guest import guest_output
+from compiler.emulate.locks import shared
 from compiler.emulate.qemu import MINIMUM, find_qemu, qemu_version
 from compiler.emulate.qemu import no_qemu as no_qemu_error
 from compiler.emulate.readiness import missing, require_emulator
-from compiler.emulate.setup import set_up
+from compiler.emulate.setup import set_up, set_up_each
 from compiler.emulate.userland import (
     ARCHES,
     RUNTIMES,
-    Lock,
     Package,
-    QemuLock,
     Userland,
     find_userland,
     lock_of,
@@ -39,158 +37,16 @@ from compiler.emulate.userland import (
 from compiler.progress import Clock
 from targets.bundle.device import release
 from targets.errors import IncompatibleError, IntegrityError, MissingBackendError, UsageError
-from tests.support.compiling import Recorder, bertc, everything
-from tests.support.emulators import VERSION, fake_qemu
-
-APT = """#!/bin/sh
-# A .deb is a file whose first line is its version; archive/ has what apt's sources have.
-echo "apt-get $*" >> {log}
-arch=
-while [ $# -gt 0 ]; do
-  case "$1" in
-    -oAPT::Architecture=*) arch="${{1#*=}}" ;;
-    indextargets) cat {archive}/indextargets; exit 0 ;;
-    update) [ -e {archive}/broken ] && {{ echo "E: Some index files failed to download" >&2; exit 100; }}
-      exit 0 ;;
-    download) shift; break ;;
-  esac
-  shift
-done
-for wanted in "$@"; do
-  name="${{wanted%%=*}}"
-  [ -e "{archive}/$name" ] || {{ echo "E: Unable to locate package $name" >&2; exit 100; }}
-  version="$(head -n 1 "{archive}/$name")"
-  case "$wanted" in
-    *=*) [ "$version" = "${{wanted#*=}}" ] || {{
-      echo "W: something" >&2
-      echo "E: Version '${{wanted#*=}}' for '$name' was not found" >&2; exit 100; }} ;;
-  esac
-done
-for wanted in "$@"; do
-  name="${{wanted%%=*}}"
-  cp "{archive}/$name" "${{name}}_$(head -n 1 "{archive}/$name")_$arch.deb"
-done
-"""
-DPKG = """#!/bin/sh
-case "$1" in
-  --field) head -n 1 "$2" ;;
-  --extract) name="$(basename "$2")"; name="${{name%%_*}}"; mkdir -p "$3/usr/bin"
-    case "$name" in
-      qemu-user) cp {qemu} "$3/usr/bin/qemu-aarch64"; cp {qemu} "$3/usr/bin/qemu-x86_64" ;;
-      python3.11) echo python > "$3/usr/bin/python3.11" ;;
-      full) echo "dpkg-deb: error: No space left on device" >&2; exit 2 ;;
-      *) echo "$name" > "$3/usr/$name" ;;
-    esac ;;
-esac
-"""
-QEMU = """echo "qemu $*" >> {log}
-[ -e {archive}/crashing ] && kill -ILL $$
-exit 0
-"""
-INDEXTARGETS = """\
-Debian|Debian|http://deb.example/debian/
-Debian|Debian|http://deb.example/debian/
-Debian|Debian-Security|http://deb.example/debian-security/
-Debian|Debian Backports|http://deb.example/debian/
-Ubuntu|Ubuntu|http://other.example/ubuntu/
-||http://other.example/unnamed/
-"""
-PIP = """#!/bin/sh
-echo "pip $*" >> {log}
-[ -e {archive}/no-wheels ] && {{ echo "ERROR: No matching distribution found for numpy==2.4.6" >&2; exit 1; }}
-for each in "$@"; do
-  case "$each" in --target=*) mkdir -p "${{each#*=}}/numpy" ;; esac
-done
-exit 0
-"""
+from tests.support.compiling import Recorder, bertc
+from tests.support.emulators import STATIC, VERSION, Fakes, Locks, PinQemu, nothing_left
 
 
-@dataclass(frozen=True)
-class Fakes:
-    """Programs on PATH, and an archive of packages."""
-
-    folder: Path
-
-    @property
-    def archive(self) -> Path:
-        return self.folder / "archive"
-
-    @property
-    def cache(self) -> Path:
-        return Path(os.environ["BERTC_CACHE_DIR"])
-
-    def program(self, name: str, text: str) -> Path:
-        path = self.folder / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        names = {"log": self.folder / "log", "archive": self.archive, "qemu": self.folder / "qemu"}
-        path.write_text(text.format(**names))
-        path.chmod(0o755)
-        return path
-
-    def emulator(self, name: str, version: str = VERSION) -> Path:
-        """A QEMU on PATH, or another place in the folder."""
-        text = QEMU.format(log=self.folder / "log", archive=self.archive)
-        return fake_qemu(self.folder / name, text, version)
-
-    def sources(self, *lines: str) -> None:
-        """What apt says of the system's sources."""
-        (self.archive / "indextargets").write_text("".join(f"{line}\n" for line in lines))
-
-    def has(self, name: str, version: str = "1.0-1") -> Package:
-        """Puts a package into the archive."""
-        data = f"{version}\n{name}\n".encode()
-        (self.archive / name).write_bytes(data)
-        return Package(name, version, hashlib.sha256(data).hexdigest())
-
-    @property
-    def log(self) -> list[str]:
-        path = self.folder / "log"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def said(self, program: str, word: str = "") -> list[str]:
-        return [line for line in self.log if line.startswith(program + " ") and word in line]
-
-
-STATIC = "bin/qemu-aarch64-static"
-Locks = Callable[..., Lock]
-
-
-@pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    """A machine with apt, dpkg, pip and QEMU, and nothing else that is theirs."""
-    found = Fakes(tmp_path)
-    found.archive.mkdir()
-    found.sources(*INDEXTARGETS.splitlines())
-    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("dpkg", "#!/bin/sh\necho amd64\n")):
-        found.program(name, text)
-    found.emulator(STATIC)
-    found.program("apt-cache", "#!/bin/sh\n")
-    monkeypatch.setattr(sys, "executable", str(found.program("python", PIP)))
-    for name in ("sh", "cat", "cp", "mkdir", "head", "basename", "kill"):
-        (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+def places(fakes: Fakes) -> list[str]:
+    """What is set up: everything but the lock files, each of which is beside what it locks."""
+    names = sorted(path.name for path in (fakes.cache / "emulators").iterdir())
+    found = [name for name in names if not name.endswith(".lock")]
+    assert {name for name in names if name.endswith(".lock")} <= {f".{name}.lock" for name in found}
     return found
-
-
-@pytest.fixture
-def lock(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Locks:
-    """`lock(PACKAGE...)` makes that the lock of arm64."""
-
-    def put(*packages: Package) -> Lock:
-        requirements = {runtime: f"{runtime}==1 --hash=sha256:{'0' * 64}\n" for runtime in RUNTIMES}
-        made = Lock(
-            "arm64", "bookworm", packages, requirements, hashlib.sha256(repr(packages).encode()).hexdigest()
-        )
-        for module in (setting_up, userlands):
-            monkeypatch.setattr(module, "lock_of", lambda _: made)
-        return made
-
-    put(fakes.has("python3.11"), fakes.has("libc6", "2.36-9"))
-    return put
-
-
-def nothing_left(fakes: Fakes) -> bool:
-    return not fakes.cache.exists() or everything(fakes.cache) == []
 
 
 def test_what_was_tested_is_taken(fakes: Fakes, lock: Locks) -> None:
@@ -211,7 +67,9 @@ def test_what_was_tested_is_taken(fakes: Fakes, lock: Locks) -> None:
     assert (userland.root / "etc" / "ld.so.cache").read_bytes() == b""
     assert all((userland.site(runtime) / "numpy").is_dir() for runtime in RUNTIMES)
     assert sorted(path.name for path in userland.folder.iterdir()) == ["root", "site", "userland.json"]
-    assert [path.name for path in (fakes.cache / "emulators").iterdir()] == [userland.folder.name]
+    assert places(fakes) == [userland.folder.name]
+    for private in (userland.folder, userland.folder.parent):
+        assert private.stat().st_mode & 0o777 == 0o700
     assert find_userland("arm64") == require_userland("arm64") == userland
     assert missing("arm64") == ""
     assert progress.warnings == []
@@ -243,7 +101,7 @@ def test_again_does_nothing_and_force_does_it_all(fakes: Fakes, lock: Locks) -> 
     assert forced == first
     assert not (first.folder / "mark").exists()
     assert len(fakes.log) == 2 * len(before)
-    assert len(list(first.folder.parent.iterdir())) == 1
+    assert places(fakes) == [first.folder.name]
 
 
 def test_a_force_that_fails_keeps_what_was_there(fakes: Fakes, lock: Locks) -> None:
@@ -254,7 +112,7 @@ def test_a_force_that_fails_keeps_what_was_there(fakes: Fakes, lock: Locks) -> N
         set_up("arm64", Clock(Recorder()), force=True)
     assert find_userland("arm64") == first
     assert (first.root / "usr" / "bin" / "python3.11").is_file()
-    assert len(list(first.folder.parent.iterdir())) == 1
+    assert places(fakes) == [first.folder.name]
 
 
 def test_other_bytes_under_the_tested_version(fakes: Fakes, lock: Locks) -> None:
@@ -428,45 +286,29 @@ def test_a_cache_folder_that_cannot_be_written(
     assert "BERTC_CACHE_DIR" in caught.value.hint
 
 
-@pytest.fixture
-def no_qemu(fakes: Fakes) -> Fakes:
-    """The only QEMU is in a package, of which the archive has nothing yet."""
-    (fakes.folder / STATIC).rename(fakes.folder / "qemu")
-    assert find_qemu("arm64") is None
-    return fakes
-
-
-@pytest.fixture
-def pin_qemu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., QemuLock]:
-    """`pin_qemu(PACKAGE)` makes that the QEMU that was tested, on hosts of amd64 or another architecture."""
-
-    def put(package: Package, host: str = "amd64") -> QemuLock:
-        made = QemuLock("trixie", package.name, package.version, {host: package.sha256})
-        for module in (setting_up, userlands):
-            monkeypatch.setattr(module, "qemu_lock", lambda: made)
-        return made
-
-    return put
-
-
-PinQemu = Callable[..., QemuLock]
-
-
 def test_qemu_out_of_a_package(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
     assert lock
-    pin_qemu(no_qemu.has("qemu-user", "1:10.0.2+ds-1"))
+    package = no_qemu.has("qemu-user", "1:10.0.2+ds-1")
+    pin_qemu(package)
     progress = Recorder()
     userland = set_up("arm64", Clock(progress))
     own = no_qemu.cache / "emulators" / "qemu-10.0.2+ds-1"
     assert find_qemu("arm64") == own / "qemu-aarch64"
     assert find_qemu("avx2") == own / "qemu-x86_64"
-    assert sorted(path.name for path in own.iterdir()) == ["qemu-aarch64", "qemu-x86_64"]
-    assert sorted(own.parent.iterdir()) == sorted([own, userland.folder])
+    assert sorted(path.name for path in own.iterdir()) == ["qemu-aarch64", "qemu-x86_64", "qemu.json"]
+    assert json.loads((own / "qemu.json").read_bytes()) == {
+        "package": "qemu-user",
+        "version": "1:10.0.2+ds-1",
+        "sha256": package.sha256,
+        "pinned": True,
+    }
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert places(no_qemu) == sorted([own.name, userland.folder.name])
     assert sorted(path.name for path in userland.folder.iterdir()) == ["root", "site", "userland.json"]
     assert missing("arm64") == ""
     assert progress.warnings == []
-    assert progress.finished[-2:] == ["downloading QEMU", "starting it"]
-    download = no_qemu.said("apt-get", " download ")[-1]
+    assert progress.finished[0] == "downloading QEMU"
+    download = no_qemu.said("apt-get", " download ")[0]
     assert download.endswith(" download qemu-user=1:10.0.2+ds-1")
     assert "APT::Architecture" not in download, "it runs here"
     assert "/trixie.sources " in download
@@ -475,18 +317,19 @@ def test_qemu_out_of_a_package(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -
 def test_qemu_is_downloaded_once(
     no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All userlands share it; even one that is made again."""
+    """All userlands share it, and --force replaces it once for all of them."""
     arm = lock(no_qemu.has("python3.11"))
     pin_qemu(no_qemu.has("qemu-user"))
     made = {"arm64": arm, "avx2": replace(arm, name="avx2", digest="f" * 64)}
     for module in (setting_up, userlands):
         monkeypatch.setattr(module, "lock_of", made.__getitem__)
-    first, second = (set_up(name, Clock(Recorder())) for name in ARCHES)
+    first, second = set_up_each(list(ARCHES), Clock(Recorder()))
     assert first.folder != second.folder
     assert missing("arm64") == missing("avx2") == ""
-    set_up("arm64", Clock(Recorder()), force=True)
     assert len(no_qemu.said("apt-get", " download qemu-user")) == 1
-    assert len(no_qemu.said("apt-get", " download python3.11")) == 3
+    assert len(list(set_up_each(list(ARCHES), Clock(Recorder()), force=True))) == 2
+    assert len(no_qemu.said("apt-get", " download qemu-user")) == 2
+    assert len(no_qemu.said("apt-get", " download python3.11")) == 4
 
 
 def test_qemu_is_fetched_for_a_userland_that_is_there(fakes: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
@@ -495,8 +338,10 @@ def test_qemu_is_fetched_for_a_userland_that_is_there(fakes: Fakes, lock: Locks,
     set_up("arm64", Clock(Recorder()))
     (fakes.folder / STATIC).rename(fakes.folder / "qemu")
     assert missing("arm64") == "there is no QEMU for it: bertc emulator setup arm64"
-    set_up("arm64", Clock(Recorder()))
+    progress = Recorder()
+    set_up("arm64", Clock(progress))
     assert missing("arm64") == ""
+    assert progress.finished == ["downloading QEMU"], "and nothing else"
 
 
 @pytest.mark.parametrize("name", [STATIC, "bin/qemu-aarch64"])
@@ -544,18 +389,107 @@ def test_debian_has_replaced_qemu(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu
     assert missing("arm64") == ""
 
 
-@pytest.mark.parametrize("locked", [False, True])
-def test_a_host_of_which_no_qemu_was_tested(
-    no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, locked: bool
-) -> None:
+def test_a_host_of_which_no_qemu_was_tested(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
     """The archive's own is taken, whatever its version and bytes, as apt has checked it."""
     assert lock
     pin_qemu(replace(no_qemu.has("qemu-user", "1:10.0.3"), version="1:10.0.2"), "riscv64")
     progress = Recorder()
-    set_up("arm64", Clock(progress), locked=locked)
-    assert no_qemu.said("apt-get", " download ")[-1].endswith(" download qemu-user")
+    set_up("arm64", Clock(progress))
+    assert no_qemu.said("apt-get", " download ")[0].endswith(" download qemu-user")
     assert progress.warnings == []
     assert missing("arm64") == ""
+    assert json.loads((qemu_folder() / "qemu.json").read_bytes())["pinned"] is False
+    with pytest.raises(MissingBackendError, match="no qemu-user was tested on hosts of amd64") as caught:
+        set_up("arm64", Clock(Recorder()), locked=True)
+    assert "leave out --locked" in caught.value.hint
+    assert missing("arm64") == "", "what was there stays"
+
+
+def test_locked_does_not_take_an_unlocked_userland(fakes: Fakes, lock: Locks) -> None:
+    fakes.has("libc6", "2.36-10")
+    lock(fakes.has("python3.11"), replace(fakes.has("libc6", "2.36-9"), name="libc6"))
+    fakes.has("libc6", "2.36-10")
+    assert not set_up("arm64", Clock(Recorder())).pinned
+    with pytest.raises(MissingBackendError, match=r"do not have libc6 2.36-9"):
+        set_up("arm64", Clock(Recorder()), locked=True)
+    assert not set_up("arm64", Clock(Recorder())).pinned, "without --locked it will do"
+    fakes.has("libc6", "2.36-9")
+    assert set_up("arm64", Clock(Recorder()), locked=True).pinned
+    before = fakes.log
+    assert set_up("arm64", Clock(Recorder()), locked=True).pinned
+    assert fakes.log == before
+
+
+def test_locked_does_not_take_an_unlocked_qemu(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    package = no_qemu.has("qemu-user", "1:10.0.2")
+    pin_qemu(package)
+    no_qemu.has("qemu-user", "1:10.0.3")
+    set_up("arm64", Clock(Recorder()))
+    no_qemu.has("qemu-user", "1:10.0.2")
+    progress = Recorder()
+    set_up("arm64", Clock(progress), locked=True)
+    assert progress.finished == ["downloading QEMU"]
+    assert json.loads((qemu_folder() / "qemu.json").read_bytes())["sha256"] == package.sha256
+    again = Recorder()
+    set_up("arm64", Clock(again), locked=True)
+    assert again.started == []
+
+
+@pytest.mark.parametrize("damage", [b"\x7fELF and no more", b"#!/bin/sh\nexit 3\n", b"#!/bin/none\n", b""])
+def test_a_damaged_qemu_is_fetched_again_alone(
+    no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu, damage: bytes
+) -> None:
+    assert lock
+    pin_qemu(no_qemu.has("qemu-user"))
+    set_up("arm64", Clock(Recorder()))
+    own = find_qemu("arm64")
+    assert own is not None
+    own.write_bytes(damage)
+    assert missing("arm64") == "there is no QEMU for it: bertc emulator setup arm64"
+    progress = Recorder()
+    set_up("arm64", Clock(progress))
+    assert find_qemu("arm64") == own
+    assert progress.finished == ["downloading QEMU"]
+
+
+def test_versions_follow_the_file(fakes: Fakes) -> None:
+    qemu = fakes.folder / STATIC
+    assert qemu_version(qemu) == VERSION
+    assert qemu_version(fakes.emulator(STATIC, "10.0.9")) == "10.0.9"
+    qemu.unlink()
+    with pytest.raises(MissingBackendError, match="cannot start"):
+        qemu_version(qemu)
+
+
+def test_older_ones_that_nobody_uses_are_removed(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    pin_qemu(no_qemu.has("qemu-user"))
+    place = make_emulators_folder()
+    used, other = f"arm64-{'a' * 12}", f"avx2-{'a' * 12}"
+    for name in (used, f"arm64-{'b' * 12}", "qemu-9.0", other, "arm64-of-mine", ".qemu-8.1.tmp-999999999-ab"):
+        (place / name / "root").mkdir(parents=True)
+    with shared(place / used):
+        made = set_up("arm64", Clock(Recorder()))
+        left = {made.folder.name, qemu_folder().name, other, "arm64-of-mine"}
+        assert places(no_qemu) == sorted({used, *left})
+    set_up("arm64", Clock(Recorder()), force=True)
+    assert places(no_qemu) == sorted(left)
+
+
+def test_what_cannot_be_removed_is_told(lock: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lock
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    old = make_emulators_folder() / f"arm64-{'b' * 12}"
+    old.mkdir()
+    monkeypatch.setattr(removal, "_remove", refuse)
+    progress = Recorder()
+    set_up("arm64", Clock(progress))
+    assert progress.warnings == [f"{old} cannot be removed and goes on using disk space: Permission denied"]
+    assert old.is_dir()
 
 
 @pytest.mark.parametrize("host", ["amd64", "riscv64"])
@@ -604,10 +538,20 @@ def test_qemu_is_removed_afterwards(fakes: Fakes, lock: Locks) -> None:
 def test_a_qemu_that_is_no_program(fakes: Fakes, lock: Locks) -> None:
     assert lock
     (fakes.folder / STATIC).write_bytes(b"\x7fELF and no more")
-    with pytest.raises(MissingBackendError, match=r"cannot start .*qemu-aarch64-static") as caught:
+    assert find_qemu("arm64") is None
+    newer = fakes.emulator("bin/qemu-aarch64")
+    assert find_qemu("arm64") == newer
+    assert set_up("arm64", Clock(Recorder())) == require_emulator("arm64")
+
+
+def test_no_program_of_the_package_can_be_started(no_qemu: Fakes, lock: Locks, pin_qemu: PinQemu) -> None:
+    assert lock
+    pin_qemu(no_qemu.has("qemu-user"))
+    (no_qemu.folder / "qemu").write_bytes(b"\x7fELF and no more")
+    with pytest.raises(MissingBackendError, match=r"cannot start .*qemu-aarch64") as caught:
         set_up("arm64", Clock(Recorder()))
     assert "install qemu-user again, or remove this one" in caught.value.hint
-    assert nothing_left(fakes)
+    assert nothing_left(no_qemu)
 
 
 def test_the_lock_of_qemu() -> None:
@@ -654,10 +598,10 @@ def test_each_release_has_sources_of_its_own(no_qemu: Fakes, lock: Locks, pin_qe
     updates = no_qemu.said("apt-get", " update")
     assert len(updates) == 3
     assert "Dir::Etc::sourcelist" not in updates[0]
-    assert "/bookworm.sources " in updates[1]
-    assert "-oAPT::Architecture=arm64" in updates[1]
-    assert "/trixie.sources " in updates[2]
-    assert "APT::Architecture" not in updates[2]
+    assert "/trixie.sources " in updates[1]
+    assert "APT::Architecture" not in updates[1]
+    assert "/bookworm.sources " in updates[2]
+    assert "-oAPT::Architecture=arm64" in updates[2]
     states = {re.search(r"-oDir::State=(\S+)", line)[1] for line in updates}  # type: ignore[index]
     assert len(states) == 3, "lists of one architecture are not those of another"
 
@@ -677,6 +621,7 @@ def test_no_archive_of_debian(fakes: Fakes, lock: Locks, lines: tuple[str, ...])
     fakes.sources(*lines)
     done = bertc("emulator", "setup", "arm64")
     done.fails(7, "apt's sources on this system have no Debian archive", "--apt-sources FILE", "container")
+    assert "on Ubuntu, install debian-archive-keyring" in done.err
     assert nothing_left(fakes)
     assert fakes.said("apt-get", " download ") == []
 
