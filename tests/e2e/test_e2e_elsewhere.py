@@ -749,7 +749,7 @@ def test_the_sample_of_fewer_texts_is_found_again(
     assert found.integer is not None
 
 
-def test_a_bundle_for_another_machine_is_validated_under_emulation_or_not_at_all(arm: Arm, data: Path) -> None:
+def test_a_bundle_for_another_machine_is_emulated_or_refused(arm: Arm, data: Path) -> None:
     path = arm.result.bundles[0].path
     done = bertc("validate", path, "--eval-data", data)
     assert done.code == 6
