@@ -77,7 +77,7 @@ class Packer:
         if artifact.runtime == "tensorrt-rtx":
             with self._clock.stage("building the engine"):
                 artifact = with_engine(artifact, spec.compute_capabilities)
-        with self._clock.stage("packaging"):
+        with self._clock.stage("recording golden outputs"):
             selftest = self._golden(artifact, best, spec, source)
         ordered = (best, *(each for each in candidates if each is not best))
         return Draft(path, spec, source, ordered, artifact, selftest)
@@ -97,7 +97,7 @@ class Packer:
         best, source = draft.best, draft.source
         wanted = self._options.keep_debug
         with (
-            self._clock.stage("writing the bundle"),
+            self._clock.stage("packaging"),
             debug_folder(draft.path, best.quantized, draft.artifact.census, best.choice, wanted=wanted),
         ):
             bundle = self._write(draft, draft.path, validation, kept, force=self._options.force)
