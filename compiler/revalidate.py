@@ -88,14 +88,14 @@ def revalidate(
         seed=recorded.seed if seed is None else seed,
     )
     baseline = (
-        _kept(bundle, evaluator, REFERENCE, SAMPLE)
+        kept_answers(bundle, evaluator, REFERENCE, SAMPLE)
         if model is None
         else _fp32(bundle, model, evaluator, threads)
     )
     notes = [] if baseline is not None else [NO_BASELINE]
     gate = _gate(bundle)
     allowed = gate.max_drop if max_drop is None else max_drop
-    sample = Sample(evaluator, baseline, _kept(bundle, evaluator, INTEGER))
+    sample = Sample(evaluator, baseline, kept_answers(bundle, evaluator, INTEGER))
     if cpu is not None:
         found = validate_emulated(bundle, cpu, sample, max_drop=allowed, threads=threads, progress=progress)
         return gate.judged(found), tuple(notes)
@@ -170,8 +170,17 @@ def _gate(bundle: Bundle) -> Gate:
     )
 
 
-def _kept(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:
-    """The first of the files in report/ that holds answers to just these texts."""
+def kept_answers(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:
+    """Answers that a bundle keeps to just these texts.
+
+    Args:
+        bundle: an open bundle.
+        evaluator: of the texts.
+        names: of files in report/, of which the first that has them is taken.
+
+    Raises:
+        IntegrityError: a file is damaged.
+    """
     for path in (f"report/{name}" for name in names):
         found = load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
         if found is not None:

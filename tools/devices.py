@@ -24,8 +24,9 @@ from compiler.emulate.readiness import require_emulator
 from compiler.ir.execute import serialize
 from compiler.progress import Clock, by_totals
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE
+from compiler.revalidate import kept_answers
 from compiler.sessions import bundle_encoder, open_session
-from compiler.validate import Evaluator, Predictions, distance, load_predictions, make_evaluator
+from compiler.validate import Evaluator, Predictions, distance, make_evaluator
 from targets.bundle.reader import Bundle
 from targets.cli_errors import main_guard
 from targets.detect import machine
@@ -231,8 +232,8 @@ class Study:
         evaluator = make_evaluator(
             data, manifest.task, manifest.task_config, encoder, limit=self._samples, seed=0
         )
-        fp32 = _answers_in(bundle, evaluator, REFERENCE, SAMPLE)
-        integer = _answers_in(bundle, evaluator, INTEGER)
+        fp32 = kept_answers(bundle, evaluator, REFERENCE, SAMPLE)
+        integer = kept_answers(bundle, evaluator, INTEGER)
         if fp32 is None or integer is None:
             raise SystemExit("the bundle keeps no answers to these texts")
         return _Known(evaluator, fp32, integer)
@@ -260,15 +261,6 @@ class Study:
         evaluator = self._known.evaluator
         with self._clock.stage(stage, len(evaluator.items)) as advance:
             return evaluator.predict(session, by_totals(advance))
-
-
-def _answers_in(bundle: Bundle, evaluator: Evaluator, *names: str) -> Predictions | None:
-    """What the first of the files in report/ that holds answers to these texts has."""
-    for path in (f"report/{name}" for name in names):
-        found = load_predictions(bundle.read(path), evaluator.digest) if path in bundle else None
-        if found is not None:
-            return found
-    return None
 
 
 def _row(
