@@ -16,14 +16,13 @@ from pathlib import Path
 import click
 
 from compiler.emulate.apt import Apt, archives, write_sources
-from compiler.emulate.setup import PYTHON
+from compiler.emulate.setup import PYTHON, platform_options
 from compiler.emulate.userland import ARCHES, RUNTIMES, Package
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
 QEMU, QEMU_SUITE, QEMU_HOSTS = "qemu-user", "trixie", ("amd64", "arm64")
 PYTHONS = (PYTHON, "3.12", "3.13")
-GLIBC = range(17, 37)
 DEVICE = ("click", "numpy", "tokenizers")
 PACKAGES = (
     *(f"python{PYTHON}", f"python{PYTHON}-minimal"),
@@ -77,13 +76,12 @@ def requirements(versions: dict[str, str], runtime: str, arch: str, folder: Path
 
 
 def wheels(pinned: str, arch: str, folder: Path) -> Sequence[Path]:
-    platforms = [f"--platform=manylinux_2_{minor}_{arch}" for minor in GLIBC]
     for python in PYTHONS:
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"),
-                *("--no-deps", "--only-binary=:all:", f"--python-version={python}", *platforms),
-                *(f"--platform=manylinux2014_{arch}", f"--dest={folder}", pinned),
+                *("--no-deps", "--only-binary=:all:", f"--python-version={python}"),
+                *(*platform_options(arch), f"--dest={folder}", pinned),
             ],
             check=True,
         )

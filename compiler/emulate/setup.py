@@ -139,18 +139,23 @@ def _record(lock: Lock, fetched: Sequence[Fetched]) -> dict[str, Any]:
     }
 
 
+def platform_options(arch: str) -> list[str]:
+    """The options of pip for wheels of Linux on an architecture, by its name in wheels."""
+    tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
+    return [f"--platform={tag}_{arch}" for tag in tags]
+
+
 def _wheels(lock: Lock, requirements: str, work: Path, site: Path) -> None:
     """Unpacks wheels of another architecture; pip compares their hashes."""
     file = work / "requirements.txt"
     file.write_text(requirements, encoding="utf-8")
     arch = ARCHES[lock.name].wheel
-    platforms = [f"--platform=manylinux_2_{minor}_{arch}" for minor in _GLIBC]
     run_tool(
         [
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
             *("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile"),
-            *("--implementation=cp", f"--python-version={PYTHON}", *platforms),
-            *(f"--platform=manylinux2014_{arch}", f"--target={site}", f"--requirement={file}"),
+            *("--implementation=cp", f"--python-version={PYTHON}", *platform_options(arch)),
+            *(f"--target={site}", f"--requirement={file}"),
         ],
         "check the network, and that `python -m pip --version` works",
     )

@@ -16,6 +16,7 @@ from targets.errors import IntegrityError, InternalError
 _DIGEST: Final = "digest"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _NUMBERS: Final = frozenset("biuf")
+# What reading a damaged archive raises; NotImplementedError is zipfile's, of a compression that it lacks.
 _DAMAGE: Final = (
     OSError, ValueError, KeyError, EOFError, IndexError, TypeError, RuntimeError, SyntaxError,
     MemoryError, OverflowError, RecursionError, NotImplementedError, zipfile.BadZipFile, zlib.error,

@@ -16,7 +16,7 @@ from compiler.emulate.cpus import emulated_cpus
 from compiler.emulate.folders import disk_size, emulators_folder
 from compiler.emulate.qemu import find_qemu
 from compiler.emulate.readiness import missing
-from compiler.emulate.userland import Userland
+from compiler.emulate.userland import Userland, require_userland
 from compiler.progress import Clock
 from targets.errors import MissingBackendError
 from tests.support.compiling import bertc
@@ -165,7 +165,8 @@ def test_run_gives_the_exit_code_of_the_command(ready: Path, capfd: pytest.Captu
     assert "error: " in capfd.readouterr().err
     started = log(ready)[::2]
     assert started[0].startswith("-cpu cortex-a76 -L ")
-    assert started[0].endswith("/root/usr/bin/python3.11 -m targets.cli targets")
+    python = require_userland("arm64").root / "usr" / "bin" / "python3.11"
+    assert started[0].endswith(f" {python} -m targets.cli targets")
     assert started[1].startswith("-cpu cortex-a72 ")
     assert started[1].endswith(f"verify {ready}/none --json")
     assert all("/site/onnxruntime" in line for line in log(ready)[1::2])
