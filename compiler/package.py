@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from compiler.atomic_dir import staged_directory, sync_directory
+from targets.bundle.atomic_dir import staged_directory, sync_directory
 from targets.bundle.digest import content_digest, sums_file
 from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, check_tree
 from targets.bundle.reader import Bundle

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from compiler.atomic_dir import staged_directory
 from compiler.emulate.apt import Fetched, Releases, unpack, warn_of_newer
 from compiler.emulate.folders import make_emulators_folder, writing
 from compiler.emulate.locks import alone
@@ -16,6 +15,7 @@ from compiler.emulate.qemu import MINIMUM, is_recent, own_qemu, qemu_on_path, qe
 from compiler.emulate.tools import run_tool
 from compiler.emulate.userland import ARCHES, Package, QemuLock, qemu_folder, qemu_lock
 from compiler.progress import Clock
+from targets.bundle.atomic_dir import staged_directory
 from targets.errors import MissingBackendError
 
 QEMU_RECORD: Final = "qemu.json"

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from compiler.atomic_dir import remove_stale
 from compiler.emulate.folders import disk_size, emulators_folder, make_emulators_folder, writing
 from compiler.emulate.locks import alone, alone_at_once
 from compiler.emulate.userland import ARCHES, RECORD
 from compiler.progress import Clock
+from targets.bundle.atomic_dir import remove_stale
 
 _TRACES: Final = r"(?:\.lock|\.(?:tmp|old)-[0-9]+-[0-9a-f]+)?"
 _QEMU: Final = r"qemu-[0-9].*?"

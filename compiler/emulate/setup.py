@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from compiler.atomic_dir import staged_directory
 from compiler.emulate.apt import Fetched, Releases, unpack, warn_of_newer
 from compiler.emulate.cpus import EmulatedCpu, emulated_cpus
 from compiler.emulate.folders import make_emulators_folder, writing
@@ -28,6 +27,7 @@ from compiler.emulate.userland import (
     userland_folder,
 )
 from compiler.progress import Clock
+from targets.bundle.atomic_dir import staged_directory
 
 PYTHON: Final = "3.11"
 _GLIBC: Final = range(17, 37)

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compiler.atomic_dir import staged_directory
 from compiler.lower.artifact import Census
 from compiler.quantize.mixed import Choice
 from compiler.quantize.quantizer import Quantized
+from targets.bundle.atomic_dir import staged_directory
 from targets.bundle.strict_json import canonical_json
 from targets.errors import UsageError
 

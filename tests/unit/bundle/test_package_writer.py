@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler import atomic_dir
 from compiler.package import check_output, write_bundle
+from targets.bundle import atomic_dir
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import Role, TaskConfig
 from targets.errors import InternalError, UnsupportedError, UsageError
