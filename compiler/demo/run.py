@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from targets.bundle.reader import Bundle
 from targets.errors import UsageError
 from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.session import Session
+from targets.temporary import scratch_folder
 
 QUERIES: Final = (
     "How can a loop be left before it is finished?",
@@ -143,8 +143,7 @@ def run_demo(
         model = find_demo_model()
     calibration, evaluation = demo_texts()
     count = resolve_threads(threads)
-    with tempfile.TemporaryDirectory(prefix="bertc-demo-") as temporary:
-        folder = Path(temporary)
+    with scratch_folder("demo") as folder:
         result = compile_model(
             model,
             folder if output is None else output,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from compiler.emulate.userland import ARCHES, Userland, no_userland, qemu_folder
 from targets.bundle.device import release
 from targets.detect import EMULATED
 from targets.errors import BertcError, MissingBackendError
+from targets.temporary import scratch_folder
 
 MINIMUM: Final = (10,)
 """QEMU 7.2 is wrong on AVX2: OpenVINO's INT8 products with a tanh came out at a fifth of their size."""
@@ -130,8 +130,7 @@ def _command(
         raise no_qemu(cpu.userland)
     if not userland.root.is_dir():
         raise no_userland(cpu.userland)
-    with tempfile.TemporaryDirectory(prefix="bertc-guest-") as place:
-        folder = Path(place)
+    with scratch_folder("guest") as folder:
         prefix = folder / "root"
         _link(userland.root, prefix)
         (prefix / "proc").mkdir()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from compiler.build import Candidate
 from compiler.emulate.cpus import emulated_cpu
@@ -17,6 +15,7 @@ from compiler.quantize.mixed import Gate
 from compiler.source import Source
 from compiler.validate import Validation
 from targets.spec import TargetSpec
+from targets.temporary import scratch_folder
 
 
 class Samples:
@@ -51,8 +50,8 @@ class Samples:
             IncompatibleError: the bundle does not run there.
         """
         cpu, options = emulated_cpu(draft.spec), self._options
-        with tempfile.TemporaryDirectory(prefix="bertc-draft-") as place:
-            bundle = packer.write_draft(draft, Path(place) / draft.path.name, simulated)
+        with scratch_folder("draft") as place:
+            bundle = packer.write_draft(draft, place / draft.path.name, simulated)
             with self._clock.stage(f"emulating {cpu.id}", len(sample.evaluator.items)) as advance:
                 found = validate_emulated(
                     bundle,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from compiler.frontend.quiet import quiet_transformers
 from compiler.frontend.reading import read_json, write_json
 from targets.bundle.schema import TokenizerSpec
 from targets.errors import UsageError
+from targets.temporary import scratch_folder
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 CONFIG_FILE: Final = "tokenizer_config.json"
@@ -180,9 +180,9 @@ def _own_document(
 
 
 def _saved(tokenizer: Any) -> dict[str, dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as place, quiet_transformers():
+    with scratch_folder("tokenizer") as place, quiet_transformers():
         tokenizer.save_pretrained(place)
-        files = [Path(place) / name for name in (CONFIG_FILE, SPECIALS_FILE)]
+        files = [place / name for name in (CONFIG_FILE, SPECIALS_FILE)]
         return {file.name: read_json(file) for file in files if file.is_file()}
 
 

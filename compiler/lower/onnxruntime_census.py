@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import onnx_ir as ir
@@ -14,6 +12,7 @@ from compiler.ir.edit import constant
 from compiler.lower.artifact import Census, Placement
 from compiler.lower.traps import FLOAT_BIAS_GEMM, SHARED_S8, STATIC_DIMS
 from compiler.quantize.plan import QuantPlan
+from targets.temporary import scratch_folder
 
 INT8_KERNELS: Final = frozenset(
     {"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "MatMulInteger", "QAttention"}
@@ -56,8 +55,8 @@ def read_census(data: bytes, plan: QuantPlan) -> Census:
 def _optimized(data: bytes) -> ir.Graph:
     import onnxruntime as ort
 
-    with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
-        path = Path(folder) / "optimized.onnx"
+    with scratch_folder("lowering") as folder:
+        path = folder / "optimized.onnx"
         options = ort.SessionOptions()
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3

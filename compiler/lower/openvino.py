@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ from compiler.quantize.plan import QParam, QuantPlan, QWeight
 from targets.errors import InternalError, UnsupportedError
 from targets.runtime.backends.openvino_devices import ALLOWED_OPTIONS
 from targets.spec import Device, Precision
+from targets.temporary import scratch_folder
 
 XML: Final = "model/openvino_model.xml"
 BIN: Final = "model/openvino_model.bin"
@@ -267,7 +267,7 @@ def _bfloat16_bits(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _files(network: Any) -> dict[str, bytes]:
     import openvino as ov
 
-    with tempfile.TemporaryDirectory(prefix="bertc-") as folder:
-        path = Path(folder) / Path(XML).name
+    with scratch_folder("lowering") as folder:
+        path = folder / Path(XML).name
         ov.save_model(network, path, compress_to_fp16=False)
         return {XML: path.read_bytes(), BIN: path.with_suffix(".bin").read_bytes()}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
-import secrets
-import shutil
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from targets.temporary import abandoned, held, holding, new_name, remove
 
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
@@ -25,7 +25,7 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
 
     The sibling is named `.NAME.tmp-<pid>-<random>`. Whatever ends the block otherwise, Ctrl-C
     included, removes the sibling and the parents that were made for it. Siblings that killed
-    processes left behind are removed first.
+    processes left behind are removed first. What is written into it must be synced in the block.
 
     Args:
         output: the directory to make.
@@ -36,45 +36,32 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
         OSError: the file system refuses (full, read-only, `output` is there and `replace` is false).
     """
     made: list[Path] = []
-    staging = _sibling(output, "tmp")
     try:
         _make_parents(output.parent, made)
         remove_stale(output)
-        staging.mkdir()
-        with _locked(staging):
+        with held(output.parent, _prefix(output, "tmp"), Path.mkdir) as staging:
             yield staging
             sync_directory(staging)
             _publish(staging, output, replace=replace)
+            # Before what was replaced is removed: else a power loss could leave neither whole.
+            _sync_name(output, made)
     except BaseException:
-        _remove(staging)
         for folder in reversed(made):
             with suppress(OSError):
                 folder.rmdir()
         raise
-    _remove(staging)
-    try:
-        sync_directory(output.parent)
-    except OSError as error:
-        reason = error.strerror or error
-        warnings.warn(f"{output} is complete, but a power loss now may undo it: {reason}", stacklevel=2)
 
 
 def remove_stale(output: Path) -> None:
-    """Remove the staging siblings of `output` whose process is dead.
+    """Remove the siblings of `output` that killed processes left behind.
 
-    A replacement that such a process left half done is undone.
+    A replacement that one left half done is undone.
     """
-    pattern = re.compile(re.escape(f".{output.name}.") + r"(tmp|old)-([0-9]{1,9})-[0-9a-f]+")
-    for entry in sorted(output.parent.iterdir()):
-        match = pattern.fullmatch(entry.name)
-        if match is None or entry.is_symlink() or not entry.is_dir():
-            continue
-        if _alive(int(match[2])) or _is_locked(entry):
-            continue
-        if match[1] == "old" and not os.path.lexists(output):
-            entry.rename(output)
-        else:
-            _remove(entry)
+    for old in abandoned(output.parent, re.escape(_prefix(output, "old")), stat.S_IFDIR):
+        # Once it is being removed, it is not put back any more.
+        old.rename(_sibling(output, "tmp") if os.path.lexists(output) else output)
+    for staging in abandoned(output.parent, re.escape(_prefix(output, "tmp")), stat.S_IFDIR):
+        remove(staging)
 
 
 def sync_directory(path: Path) -> None:
@@ -99,21 +86,25 @@ def _publish(staging: Path, output: Path, *, replace: bool) -> None:
 
 
 def _swap(staging: Path, output: Path) -> None:
+    """Exchange the two names in steps, between which there is nothing at `output` for a moment."""
     old = _sibling(output, "old")
+    with holding(output):
+        try:
+            output.rename(old)
+            staging.rename(output)
+        finally:
+            if os.path.lexists(old):
+                old.rename(staging if os.path.lexists(output) else output)
+
+
+def _sync_name(output: Path, made: list[Path]) -> None:
+    """Wait until the names of `output` and of the parents that were made for it are on the disk."""
     try:
-        output.rename(old)
-        staging.rename(output)
-    except BaseException:
-        if old.exists() and not os.path.lexists(output):
-            old.rename(output)
-        raise
-    _remove(old)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        warnings.warn(f"{folder} could not be removed: it goes on using disk space", stacklevel=2)
+        for folder in (output, *made):
+            sync_directory(folder.parent)
+    except OSError as error:
+        reason = error.strerror or error
+        warnings.warn(f"{output} is complete, but a power loss now may undo it: {reason}", stacklevel=2)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -126,8 +117,12 @@ def _exchange(first: Path, second: Path) -> bool:
     return bool(done == 0)
 
 
+def _prefix(output: Path, kind: str) -> str:
+    return f".{output.name}.{kind}-"
+
+
 def _sibling(output: Path, kind: str) -> Path:
-    return output.with_name(f".{output.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+    return new_name(output.parent, _prefix(output, kind))
 
 
 def _make_parents(parent: Path, made: list[Path]) -> None:
@@ -139,37 +134,3 @@ def _make_parents(parent: Path, made: list[Path]) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         made.append(folder)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process, perhaps one of another container, still writes below the directory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Without locks (some network file systems) the process id alone guards the directory.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)

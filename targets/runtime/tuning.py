@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from targets.bundle.atomic_file import write_file
 from targets.bundle.device import backend_version
 from targets.detect import machine as this_machine
 from targets.errors import IntegrityError, MissingBackendError, UsageError
@@ -101,7 +101,7 @@ def write_record(bundle: Bundle, record: TuningRecord) -> Path:
     data = record.to_json()
     parse_record(data, path.name)
     try:
-        _replace(path, data)
+        write_file(path, data, mode=0o644)
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}", "copy the bundle to a folder you can write to"
@@ -168,22 +168,3 @@ def describe_machine() -> MachineRecord:
 
 def _shown(machine: MachineRecord) -> str:
     return f"{machine.cpu_model} with {machine.cores} cores ({machine.threads} threads)"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=SUFFIX, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from targets.runtime.backends.onnxruntime import session_options
 from targets.runtime.profile.record import Node
 from targets.runtime.profile.timing import WARMUP, middle, repeat, warm_up
 from targets.runtime.profile.tiny_onnx import int8_product
+from targets.temporary import scratch_folder
 
 _INT8_PRODUCTS: Final = frozenset(
     {"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm", "MatMulInteger"}
@@ -64,10 +64,10 @@ def _traced(
     threads: int,
     options: Mapping[str, str],
 ) -> tuple[list[Node], float]:
-    with tempfile.TemporaryDirectory(prefix="bertc-profile-") as folder:
+    with scratch_folder("profile") as folder:
         chosen = session_options(threads, options)
         chosen.enable_profiling = True
-        chosen.profile_file_prefix = str(Path(folder) / "trace")
+        chosen.profile_file_prefix = str(folder / "trace")
         session = ort.InferenceSession(model, chosen, providers=["CPUExecutionProvider"])
         own = {item.name: feeds[item.name] for item in session.get_inputs()}
         warm_up(lambda: session.run(None, own))
