@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,8 @@ from targets.errors import InternalError
 
 DEFAULT_MAX_BYTES: Final = 1 << 30
 _FORMAT: Final = 1
+_PART: Final = ".part"
+_STALE_S: Final = 3600.0
 
 
 def default_cache_dir() -> Path:
@@ -47,7 +51,8 @@ def cache_key(parts: Mapping[str, object]) -> str:
 class ArrayCache:
     """A folder of entries, bounded in size; the least recently used go first.
 
-    It never fails a compilation: an entry that is damaged or cannot be written is a warning.
+    What killed writes left half done goes an hour later. It never fails a compilation: an entry that is
+    damaged or cannot be written is a warning.
     """
 
     def __init__(self, root: Path | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
@@ -96,6 +101,10 @@ class ArrayCache:
         return self.root / "arrays" / f"{key}.npz"
 
     def _evict(self, keep: Path) -> None:
+        for path in keep.parent.glob(f"*{_PART}"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    _remove(path)
         entries = []
         for path in keep.parent.glob("*.npz"):
             try:
@@ -117,7 +126,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez(file, *arrays.values(), names=np.array(list(arrays), dtype=np.str_))

@@ -120,8 +120,7 @@ class _Compile:
         paths = [self._bundle_path(checkpoint, spec) for spec in specs]
         for path in paths:
             check_output(path, force=self._options.force)
-            if self._options.keep_debug:
-                check_debug(path, force=self._options.force)
+            check_debug(path, force=self._options.force, wanted=self._options.keep_debug)
         source = self._source(checkpoint)
         packer = Packer(self._options, self._clock, self._opened.record)
         samples = Samples(self._options, self._clock, self._integers)

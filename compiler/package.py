@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from targets.bundle.atomic_dir import staged_directory, sync_directory
+from targets.bundle.atomic_dir import remove_stale, staged_directory, sync_directory
 from targets.bundle.digest import content_digest, sums_file
 from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, check_tree
 from targets.bundle.reader import Bundle
@@ -24,6 +24,8 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def check_output(output: Path, *, force: bool = False) -> None:
     """Fail before the work is done where `write_bundle` would fail after it.
 
+    What killed runs left beside the output is removed, and a replacement that one left half done is undone.
+
     Args:
         output: the bundle's folder.
         force: whether a bundle that is there may be replaced.
@@ -35,6 +37,7 @@ def check_output(output: Path, *, force: bool = False) -> None:
     if not output.name or output.name == "..":
         raise UsageError(f"{output} cannot be the name of a bundle", "pass a folder's name with -o")
     try:
+        remove_stale(output)
         if os.path.lexists(output):
             _check_existing(output, force=force)
         folder = output.parent

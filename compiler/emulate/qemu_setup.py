@@ -15,7 +15,7 @@ from compiler.emulate.qemu import MINIMUM, is_recent, own_qemu, qemu_on_path, qe
 from compiler.emulate.tools import run_tool
 from compiler.emulate.userland import ARCHES, Package, QemuLock, qemu_folder, qemu_lock
 from compiler.progress import Clock
-from targets.bundle.atomic_dir import staged_directory
+from targets.bundle.atomic_dir import staged_directory, sync_file_system
 from targets.errors import MissingBackendError
 
 QEMU_RECORD: Final = "qemu.json"
@@ -52,6 +52,7 @@ def set_up_qemu(
         with clock.stage("downloading QEMU"), staged_directory(folder, replace=True) as staging:
             staging.chmod(0o700)
             _fill(staging, clock, releases, locked)
+            sync_file_system(staging)
     return True
 
 

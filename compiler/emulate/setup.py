@@ -27,7 +27,7 @@ from compiler.emulate.userland import (
     userland_folder,
 )
 from compiler.progress import Clock
-from targets.bundle.atomic_dir import staged_directory
+from targets.bundle.atomic_dir import staged_directory, sync_file_system
 
 PYTHON: Final = "3.11"
 _GLIBC: Final = range(17, 37)
@@ -100,6 +100,7 @@ def _make(lock: Lock, clock: Clock, releases: Releases, *, locked: bool, force: 
             (staging / RECORD).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")
             with clock.stage("starting it"):
                 _try(Userland(lock.name, staging, record))
+            sync_file_system(staging)
         remove_older([lock.name], [folder, qemu_folder()], clock)
     return Userland(lock.name, folder, record)
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compiler.ir.printer import to_text
 from compiler.ir.verify import verify
 from compiler.passes.base import Pass, PassResult
-from targets.errors import BertcError, InternalError
+from targets.errors import BertcError, InternalError, UsageError
 
 
 class Instrument(Protocol):
@@ -105,6 +105,9 @@ class DumpIr:
 
     Args:
         folder: made if it is not there; files are named `NN-PassName.txt`.
+
+    Raises:
+        UsageError: a file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,9 +116,18 @@ class DumpIr:
 
     def start(self, model: ir.Model) -> None:
         """Write the traced graph."""
-        (self._folder / "00-traced.txt").write_text(to_text(model), encoding="utf-8")
+        self._write("00-traced.txt", model)
 
     def after(self, index: int, done: Pass, model: ir.Model, result: PassResult) -> None:
         """Write the graph that `done` left."""
         del result
-        (self._folder / f"{index + 1:02d}-{done.name}.txt").write_text(to_text(model), encoding="utf-8")
+        self._write(f"{index + 1:02d}-{done.name}.txt", model)
+
+    def _write(self, name: str, model: ir.Model) -> None:
+        path = self._folder / name
+        try:
+            path.write_text(to_text(model), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path}: {error.strerror or error}", "pass another folder with --dump-ir"
+            ) from error

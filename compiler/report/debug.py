@@ -12,7 +12,7 @@ from typing import Any
 from compiler.lower.artifact import Census
 from compiler.quantize.mixed import Choice
 from compiler.quantize.quantizer import Quantized
-from targets.bundle.atomic_dir import staged_directory
+from targets.bundle.atomic_dir import remove_stale, staged_directory
 from targets.bundle.strict_json import canonical_json
 from targets.errors import UsageError
 
@@ -35,27 +35,46 @@ def debug_folder(
     try:
         with staged_directory(folder, replace=True) as staging:
             record = canonical_json(_record(quantized, census, choice), indent=2)
-            (staging / "quantization.json").write_bytes(record)
+            _write(staging / "quantization.json", record)
             yield
     except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror or error}", "pass another -o, or leave out --keep-debug"
-        ) from error
+        raise _cannot_write(folder, error) from error
 
 
-def check_debug(bundle: Path, *, force: bool) -> None:
+def check_debug(bundle: Path, *, force: bool, wanted: bool) -> None:
     """Refuse to replace what is there, unless `force`.
 
+    What killed runs left beside it is removed, whether a folder is wanted or not.
+
     Raises:
-        UsageError: something is there.
+        UsageError: something is there, and a folder is wanted.
     """
     folder = _path(bundle)
+    try:
+        remove_stale(folder)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    if not wanted:
+        return
     if os.path.lexists(folder) and (not force or folder.is_symlink() or not folder.is_dir()):
         raise UsageError(f"{folder} exists already", "remove it, or pass --force to replace a folder")
 
 
 def _path(bundle: Path) -> Path:
     return bundle.with_suffix(".debug")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _cannot_write(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot write {folder}: {error.strerror or error}", "pass another -o, or leave out --keep-debug"
+    )
 
 
 def _record(quantized: Quantized, census: Census, choice: Choice | None) -> dict[str, Any]:

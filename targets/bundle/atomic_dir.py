@@ -76,6 +76,20 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(path: Path) -> None:
+    """Wait until all that was written to the file system of a path is on the disk: for many files at once.
+
+    Raises:
+        OSError: not all of it can be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+    finally:
+        os.close(descriptor)
+
+
 def _publish(staging: Path, output: Path, *, replace: bool) -> None:
     if not os.path.lexists(output):
         staging.rename(output)

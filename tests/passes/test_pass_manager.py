@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from compiler.passes.fold_attention_scale import FoldAttentionScale
 from compiler.passes.fold_constants import FoldConstants
 from compiler.passes.fuse_qkv import FuseQkv
 from compiler.passes.manager import DumpIr, PassManager
-from targets.errors import InternalError, UnsupportedError
+from targets.errors import InternalError, UnsupportedError, UsageError
 from tests.support.graphs import encoder
 
 
@@ -117,6 +119,16 @@ def test_dump_ir(tmp_path: Path) -> None:
     ]
     assert files["00-traced.txt"] == traced
     assert files["03-FoldConstants.txt"] == to_text(model)
+
+
+def test_dump_ir_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UsageError, match=r"cannot write .*00-traced\.txt: No space left") as caught:
+        PassManager([], [DumpIr(tmp_path / "ir")]).run(encoder())
+    assert "--dump-ir" in caught.value.hint
 
 
 def test_two_runs_give_the_same_text() -> None:

@@ -105,6 +105,19 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pyte
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_killed_writes_left_is_removed_in_the_end(tmp_path: Path) -> None:
+    cache = ArrayCache(tmp_path)
+    cache.put("one", {"x": np.zeros(1)})
+    old, new = (tmp_path / "arrays" / f"{name}.abc.part" for name in ("old", "new"))
+    old.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    new.write_bytes(b"half")
+    cache.put("two", {"x": np.zeros(1)})
+    assert not old.exists()
+    assert new.exists()
+    assert cache.get("one") is not None
+
+
 @pytest.mark.parametrize("key", ["", "../up", "a/b"])
 def test_keys_are_no_paths(tmp_path: Path, key: str) -> None:
     with pytest.raises(InternalError, match="no cache key"):
