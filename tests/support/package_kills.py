@@ -79,14 +79,14 @@ def killed_at(step: int, output: Path, exchange: Callable[[Path, Path], bool]) -
                 names = [Path(each).name for each in arguments if isinstance(each, (str, Path))]
                 count(f"{event} {' '.join(re.sub('[0-9]+-[0-9a-f]+', '*', each) for each in names)}")
 
-        os.fsync = lambda _: count("fsync")
+        os.fsync = lambda fd: count("fsync")  # noqa: ARG005
         atomic_dir._exchange = exchanged
         sys.addaudithook(audit)
         write(output, "new", force=True)
         return 0
 
     child = forked(run)
-    call = child.read()
+    call = child.pipe.read()
     return child.wait() == 0, call
 
 
@@ -123,7 +123,7 @@ def next_runs(output: Path, found: str) -> str:
 
 def kill_everywhere(folder: Path) -> list[dict[str, Any]]:
     rows = []
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None  # noqa: ARG005
     for case, (before, exchange) in CASES.items():
         for step in range(1, 1000):
             output = prepare(folder, before)
