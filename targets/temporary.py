@@ -36,7 +36,7 @@ def scratch_folder(kind: str) -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir())
     for folder in abandoned(parent, "bertc-[a-z]+-", stat.S_IFDIR):
-        # Everybody can write to /tmp: what others made is theirs.
+        # Everybody may write there: what others made is theirs.
         if folder.stat().st_uid == os.geteuid():
             remove(folder)
     with held(parent, f"bertc-{kind}-", lambda path: path.mkdir(0o700)) as folder:
