@@ -60,19 +60,21 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def remove_stale(output: Path) -> None:
-    """Remove the staging siblings of `output` whose process is dead.
+    """Remove the staging siblings of `output`, folders and files, whose process is dead.
 
     A replacement that such a process left half done is undone.
     """
     pattern = re.compile(re.escape(f".{output.name}.") + r"(tmp|old)-([0-9]{1,9})-[0-9a-f]+")
     for entry in sorted(output.parent.iterdir()):
         match = pattern.fullmatch(entry.name)
-        if match is None or entry.is_symlink() or not entry.is_dir():
+        if match is None or entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
             continue
         if _alive(int(match[2])) or _is_locked(entry):
             continue
         if match[1] == "old" and not os.path.lexists(output):
             entry.rename(output)
+        elif entry.is_file():
+            entry.unlink(missing_ok=True)
         else:
             _remove(entry)
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.package import check_output, write_bundle
+from compiler.package import write_bundle
 from targets.bundle import atomic_dir
+from targets.bundle.output import check_output
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import Role, TaskConfig
 from targets.errors import InternalError, UnsupportedError, UsageError
