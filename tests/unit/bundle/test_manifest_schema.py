@@ -451,6 +451,15 @@ def test_another_major_version_says_what_to_do_whatever_else_it_holds(
     assert caught.value.hint == hint
 
 
+def test_a_value_that_a_newer_minor_version_added_asks_for_a_newer_bertc() -> None:
+    with pytest.raises(IntegrityError, match=r"runtime\.backend must be one of") as caught:
+        parsed(lambda d: (d.update(schema_version="1.7"), d["runtime"].update(backend="litert")))
+    assert "install that one" in caught.value.hint
+    with pytest.raises(IntegrityError) as caught:
+        parsed(lambda d: d["runtime"].update(backend="litert"))
+    assert "copy the bundle again" in caught.value.hint
+
+
 def test_openvino_loads_its_weights_too() -> None:
     def edit(d: dict[str, Any]) -> None:
         d["runtime"].update(backend="openvino", model="model/openvino_model.xml")
