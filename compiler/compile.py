@@ -29,7 +29,6 @@ from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
 from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
-from compiler.package import check_output
 from compiler.packing import Packer
 from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
@@ -53,6 +52,8 @@ from compiler.texts import (
     truncation_note,
 )
 from compiler.validate import Evaluator, Predictions, Validation, not_measured
+from targets.bundle.output import check_output
+from targets.bundle.signature import load_private_key
 from targets.detect import machine
 from targets.errors import AccuracyGateError, UnsupportedError, UsageError
 from targets.registry import get_target
@@ -116,13 +117,15 @@ class _Compile:
 
     def run(self) -> CompileResult:
         specs = self._targets()
+        sign_key = self._options.sign_key
+        key = None if sign_key is None else load_private_key(sign_key)
         checkpoint = self._load()
         paths = [self._bundle_path(checkpoint, spec) for spec in specs]
         for path in paths:
             check_output(path, force=self._options.force)
             check_debug(path, force=self._options.force, wanted=self._options.keep_debug)
         source = self._source(checkpoint)
-        packer = Packer(self._options, self._clock, self._opened.record)
+        packer = Packer(self._options, self._clock, self._opened.record, key)
         samples = Samples(self._options, self._clock, self._integers)
         done, failed = [], []
         for spec, path in zip(specs, paths, strict=True):

@@ -63,6 +63,7 @@ class CompileOptions:
         ranges: how activation ranges are chosen.
         smooth: whether outlying channels are moved into the weights (SmoothQuant).
         dump_ir: folder for the graph after every pass.
+        sign_key: file with the private key that signs the bundles; None leaves them unsigned.
         keep_debug: write calibration ranges and decisions beside the bundle, into NAME.debug/.
         force: replace a bundle that is there.
     """
@@ -97,6 +98,7 @@ class CompileOptions:
     ranges: str = AUTO_RANGES
     smooth: bool = True
     dump_ir: Path | None = None
+    sign_key: Path | None = None
     keep_debug: bool = False
     force: bool = False
 
@@ -254,6 +256,7 @@ class OptionFields(TypedDict, total=False):
     ranges: str
     smooth: bool
     dump_ir: Path | None
+    sign_key: Path | None
     keep_debug: bool
     force: bool
 

@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from targets.bundle.atomic_dir import remove_stale, staged_directory, sync_directory
+from targets.bundle.atomic_dir import staged_directory, sync_directory
 from targets.bundle.digest import content_digest, sums_file
-from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, check_tree
+from targets.bundle.output import cannot_write, check_output, write_file
+from targets.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, SUMS_NAME, check_tree
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import FileEntry, Manifest, Role, role_of
-from targets.errors import IntegrityError, InternalError, UnsupportedError, UsageError
+from targets.errors import IntegrityError, InternalError, UnsupportedError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _CHUNK: Final = 1 << 20
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def check_output(output: Path, *, force: bool = False) -> None:
-    """Fail before the work is done where `write_bundle` would fail after it.
-
-    What killed runs left beside the output is removed, and a replacement that one left half done is undone.
-
-    Args:
-        output: the bundle's folder.
-        force: whether a bundle that is there may be replaced.
-
-    Raises:
-        UsageError: something is there and `force` is false, what is there is no bundle, or the
-            folder above cannot be written to.
-    """
-    if not output.name or output.name == "..":
-        raise UsageError(f"{output} cannot be the name of a bundle", "pass a folder's name with -o")
-    try:
-        remove_stale(output)
-        if os.path.lexists(output):
-            _check_existing(output, force=force)
-        folder = output.parent
-        while not os.path.lexists(folder):
-            folder = folder.parent
-    except OSError as error:
-        raise _cannot_write(output, error) from error
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {output}: {folder} is not a folder", "pass another folder with -o")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {output}: {folder} is read-only", "pass another folder with -o")
 
 
 def write_bundle(
-    output: Path, manifest: Manifest, files: Mapping[str, tuple[Role, bytes | Path]], *, force: bool = False
+    output: Path,
+    manifest: Manifest,
+    files: Mapping[str, tuple[Role, bytes | Path]],
+    *,
+    force: bool = False,
+    key: Ed25519PrivateKey | None = None,
 ) -> Bundle:
     """Write a bundle in one atomic step.
 
@@ -61,6 +36,7 @@ def write_bundle(
         manifest: all but `files` and `content_digest`, which are computed here.
         files: role, and content or the path of a file to copy, by path in the bundle.
         force: replace a bundle that is there.
+        key: signs it; None leaves it unsigned.
 
     Returns:
         The bundle, open.
@@ -80,20 +56,27 @@ def write_bundle(
             raise _not_a_bundle(f"a file of role {role} has no place at {path!r}")
     try:
         with staged_directory(output, replace=force) as staging:
-            _fill(staging, manifest, files)
+            _fill(staging, manifest, files, key)
     except OSError as error:
-        raise _cannot_write(output, error) from error
+        raise cannot_write(output, error) from error
     return Bundle.open(output)
 
 
-def _fill(root: Path, manifest: Manifest, files: Mapping[str, tuple[Role, bytes | Path]]) -> None:
+def _fill(
+    root: Path,
+    manifest: Manifest,
+    files: Mapping[str, tuple[Role, bytes | Path]],
+    key: Ed25519PrivateKey | None,
+) -> None:
     entries = tuple(_write(root, path, *files[path]) for path in sorted(files))
     for folder in sorted({parent for path in files for parent in Path(path).parents if parent.name}):
         sync_directory(root / folder)
     complete = replace(manifest, files=entries, content_digest=content_digest(entries))
     data = complete.to_json()
-    _write(root, SUMS_NAME, "report", sums_file(data, entries))
-    _write(root, MANIFEST_NAME, "report", data)
+    write_file(root / SUMS_NAME, [sums_file(data, entries)])
+    if key is not None:
+        write_file(root / SIGNATURE_NAME, [key.sign(data)])
+    write_file(root / MANIFEST_NAME, [data])
     try:
         Bundle.open(root)
     except IntegrityError as error:
@@ -101,19 +84,8 @@ def _fill(root: Path, manifest: Manifest, files: Mapping[str, tuple[Role, bytes 
 
 
 def _write(root: Path, path: str, role: Role, content: bytes | Path) -> FileEntry:
-    """Write and sync one file, hashing the bytes as they are written."""
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    size = 0
-    with target.open("xb") as stream:
-        for chunk in _chunks(content):
-            digest.update(chunk)
-            size += len(chunk)
-            stream.write(chunk)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return FileEntry(path, role, size, digest.hexdigest())
+    size, sha256 = write_file(root / path, _chunks(content))
+    return FileEntry(path, role, size, sha256)
 
 
 def _chunks(content: bytes | Path) -> Iterator[bytes]:
@@ -130,27 +102,8 @@ def _chunks(content: bytes | Path) -> Iterator[bytes]:
         ) from error
 
 
-def _check_existing(output: Path, *, force: bool) -> None:
-    if not force:
-        raise UsageError(f"{output} exists already", "pass --force to replace it, or another folder with -o")
-    if output.is_symlink() or not output.is_dir():
-        raise UsageError(f"{output} is not a folder, and is not replaced", "pass another folder with -o")
-    if not (output / MANIFEST_NAME).is_file() and any(output.iterdir()):
-        raise UsageError(
-            f"{output} holds files but no {MANIFEST_NAME}, and is not replaced", "pass another folder with -o"
-        )
-
-
 def _not_a_bundle(problem: str) -> UnsupportedError:
     return UnsupportedError(
         f"this model does not fit the bundle format: {problem}",
         "correct what is named, in the checkpoint's configuration or its tokenizer",
-    )
-
-
-def _cannot_write(output: Path, error: OSError) -> UsageError:
-    full = error.errno in _FULL
-    hint = "free some space there" if full else "make it writable"
-    return UsageError(
-        f"cannot write {output}: {error.strerror or error}", f"{hint}, or pass another folder with -o"
     )

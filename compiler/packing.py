@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.build import Candidate, open_artifact, open_variants
 from compiler.contents import bundle_files, golden_outputs
@@ -26,6 +26,9 @@ from compiler.validate import Validation
 from targets.bundle.reader import Bundle
 from targets.detect import machine
 from targets.spec import TargetSpec
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,17 @@ class Packer:
         options: of the compile.
         clock: told of each stage; its seconds are reported.
         data: the records of the data files, for the manifest.
+        key: signs the bundles; None leaves them unsigned.
     """
 
-    def __init__(self, options: CompileOptions, clock: Clock, data: Mapping[str, Any]) -> None:
+    def __init__(
+        self, options: CompileOptions, clock: Clock, data: Mapping[str, Any], key: Ed25519PrivateKey | None
+    ) -> None:
         """Writes nothing yet."""
         self._options = options
         self._clock = clock
         self._data = data
+        self._key = key
 
     def draft(
         self, path: Path, spec: TargetSpec, source: Source, candidates: Sequence[Candidate], best: Candidate
@@ -137,7 +144,7 @@ class Packer:
         )
         report = report_files(validation, _timings(draft.candidates), self._clock.seconds, kept)
         files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report)
-        return write_bundle(path, manifest, files, force=force)
+        return write_bundle(path, manifest, files, force=force, key=self._key)
 
     def _golden(self, artifact: Artifact, best: Candidate, spec: TargetSpec, source: Source) -> bytes:
         """By the artifact in its runtime, or by its exact meaning where kernels compute otherwise here."""

@@ -35,9 +35,9 @@ def scratch_folder(kind: str) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     parent = Path(tempfile.gettempdir())
-    for folder in abandoned(parent, "bertc-[a-z]+-", stat.S_IFDIR):
+    for folder in abandoned(parent, "bertc-[a-z]+-"):
         # Everybody may write there: what others made is theirs.
-        if folder.stat().st_uid == os.geteuid():
+        if folder.is_dir() and folder.stat().st_uid == os.geteuid():
             remove(folder)
     with held(parent, f"bertc-{kind}-", lambda path: path.mkdir(0o700)) as folder:
         yield folder
@@ -89,15 +89,14 @@ def holding(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def abandoned(parent: Path, prefix: str, kind: int) -> Iterator[Path]:
-    """What was made by `held`, and is held by nobody; nobody can hold it while it is given.
+def abandoned(parent: Path, prefix: str) -> Iterator[Path]:
+    """Files and folders made by `held` that nobody holds; nobody can while they are given.
 
     What cannot be opened is not given, be it of another user or gone by now.
 
     Args:
         parent: the folder; nothing is given where it cannot be read.
         prefix: of the names, a regular expression.
-        kind: `stat.S_IFDIR` or `stat.S_IFREG`.
     """
     pattern = re.compile(prefix + "[0-9]+-[0-9a-f]+")
     try:
@@ -105,7 +104,7 @@ def abandoned(parent: Path, prefix: str, kind: int) -> Iterator[Path]:
     except OSError:
         return
     for path in (parent / name for name in names):
-        with _taken(path, kind) as free:
+        with _taken(path) as free:
             if free:
                 yield path
 
@@ -127,18 +126,16 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def _taken(path: Path, kind: int) -> Iterator[bool]:
+def _taken(path: Path) -> Iterator[bool]:
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError:
         yield False
         return
     try:
-        yield (
-            stat.S_IFMT(os.fstat(descriptor).st_mode) == kind
-            and _locks(descriptor)
-            and _is_at(descriptor, path)
-        )
+        mode = os.fstat(descriptor).st_mode
+        ours = stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+        yield ours and _locks(descriptor) and _is_at(descriptor, path)
     finally:
         os.close(descriptor)
 

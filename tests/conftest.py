@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.data import write_task_data
+from tests.support.manifests import published_schema_held
 from tests.support.models import FAMILIES, TASKS, make_checkpoint
 
 if TYPE_CHECKING:
@@ -119,3 +120,10 @@ def shared_data() -> Path:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps the user's cache out of the tests, and the tests out of it."""
     monkeypatch.setenv("BERTC_CACHE_DIR", str(tmp_path / "bertc-cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def manifests_as_published() -> Iterator[None]:
+    """Every bundle that a test writes, whatever its kind, is one that the published schema describes."""
+    with published_schema_held():
+        yield

@@ -8,16 +8,14 @@ import click
 
 from compiler.cli.host import require_host
 from targets.cli.inspect import show_bundle
-from targets.cli.options import print_json, print_text
+from targets.cli.options import BundleArgument, identity_options, print_json, print_text
 from targets.errors import UsageError
 
 
 @click.command("inspect", short_help="Show what a bundle runs in INT8, or what a model is made of.")
 @click.argument("model", metavar="BUNDLE|MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option(
-    "--expect-id", metavar="SHA256", help="Refuse a bundle with another id (the sha256 of bundle.json)."
-)
+@identity_options
 @click.option(
     "--length",
     type=click.IntRange(min=1),
@@ -30,6 +28,7 @@ def inspect_command(
     model: str,
     as_json: bool,
     expect_id: str | None,
+    key: Path | None,
     length: int | None,
     task: str | None,
     revision: str | None,
@@ -39,9 +38,9 @@ def inspect_command(
     Of a bundle it is what its runtime said when it was compiled. Of a model (a Hugging Face folder, a hub id
     or an .onnx file) it is each layer's heads, neurons, parameters and FLOPs, and what may be pruned.
     """
-    if expect_id is not None or _is_bundle(Path(model)):
+    if expect_id is not None or key is not None or _is_bundle(Path(model)):
         _refuse_options(model, {"--length": length, "--task": task, "--revision": revision})
-        show_bundle(Path(model), expect_id, as_json)
+        show_bundle(BundleArgument(Path(model), expect_id, key), as_json)
         return
     require_host(f"{model} is not a bundle, and inspecting a model")
     _refuse_empty(Path(model))
@@ -70,7 +69,7 @@ def _refuse_options(model: str, options: dict[str, object]) -> None:
     if given:
         raise UsageError(
             f"{given[0]} is for models, and {model} is read as a bundle",
-            f"leave {given[0]} out, or give a model without --expect-id",
+            f"leave {given[0]} out, or give a model without --expect-id and --key",
         )
 
 

@@ -221,6 +221,12 @@ def output_options(function: Command) -> Command:
     return _together(
         function,
         folder("--dump-ir", metavar="DIR", help="Write the graph as text after every pass."),
+        click.option(
+            "--sign-key",
+            metavar="KEY",
+            type=click.Path(path_type=Path),
+            help="Sign the bundle with this private Ed25519 key (`bertc keygen`).",
+        ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from compiler.cli.options import column_options
-from targets.cli.options import bundle_options, print_json, print_text, threads_option
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text, threads_option
 from targets.cli_errors import print_warning
 from targets.errors import AccuracyGateError
 
@@ -31,8 +29,7 @@ from targets.errors import AccuracyGateError
     help="Run it in the device's own runtime on the emulated CPU of a target, as in raspberry-pi-5.",
 )
 def validate_command(
-    bundle: Path,
-    expect_id: str | None,
+    bundle: BundleArgument,
     as_json: bool,
     eval_data: str,
     eval_samples: int | None,
@@ -58,11 +55,10 @@ def validate_command(
     from compiler.cli.text_progress import text_progress
     from compiler.report.text import SELF_TEST_HINT, describe, validation_rows
     from compiler.revalidate import revalidate
-    from targets.bundle.reader import Bundle
 
     with text_progress(quiet=as_json) as progress:
         validation, notes = revalidate(
-            Bundle.open(bundle, expect_id),
+            bundle.open(),
             eval_data,
             DataOptions(text_column, text_pair_column, label_column),
             limit=eval_samples,

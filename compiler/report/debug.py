@@ -13,6 +13,7 @@ from compiler.lower.artifact import Census
 from compiler.quantize.mixed import Choice
 from compiler.quantize.quantizer import Quantized
 from targets.bundle.atomic_dir import remove_stale, staged_directory
+from targets.bundle.output import write_file
 from targets.bundle.strict_json import canonical_json
 from targets.errors import UsageError
 
@@ -35,7 +36,7 @@ def debug_folder(
     try:
         with staged_directory(folder, replace=True) as staging:
             record = canonical_json(_record(quantized, census, choice), indent=2)
-            _write(staging / "quantization.json", record)
+            write_file(staging / "quantization.json", [record])
             yield
     except OSError as error:
         raise _cannot_write(folder, error) from error
@@ -62,13 +63,6 @@ def check_debug(bundle: Path, *, force: bool, wanted: bool) -> None:
 
 def _path(bundle: Path) -> Path:
     return bundle.with_suffix(".debug")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _cannot_write(folder: Path, error: OSError) -> UsageError:

@@ -6,7 +6,6 @@ import ctypes
 import errno
 import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,7 +38,7 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
     try:
         _make_parents(output.parent, made)
         remove_stale(output)
-        with held(output.parent, _prefix(output, "tmp"), Path.mkdir) as staging:
+        with held(output.parent, sibling_prefix(output), Path.mkdir) as staging:
             yield staging
             sync_directory(staging)
             _publish(staging, output, replace=replace)
@@ -53,15 +52,20 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def remove_stale(output: Path) -> None:
-    """Remove the siblings of `output` that killed processes left behind.
+    """Remove the siblings of `output`, folders and files, that killed processes left behind.
 
     A replacement that one left half done is undone.
     """
-    for old in abandoned(output.parent, re.escape(_prefix(output, "old")), stat.S_IFDIR):
+    for old in abandoned(output.parent, re.escape(sibling_prefix(output, "old"))):
         # Once it is being removed, it is not put back any more.
         old.rename(_sibling(output, "tmp") if os.path.lexists(output) else output)
-    for staging in abandoned(output.parent, re.escape(_prefix(output, "tmp")), stat.S_IFDIR):
+    for staging in abandoned(output.parent, re.escape(sibling_prefix(output))):
         remove(staging)
+
+
+def sibling_prefix(output: Path, kind: str = "tmp") -> str:
+    """What names of siblings of `output` begin with: `tmp` for new ones, `old` for what is replaced."""
+    return f".{output.name}.{kind}-"
 
 
 def sync_directory(path: Path) -> None:
@@ -131,12 +135,8 @@ def _exchange(first: Path, second: Path) -> bool:
     return bool(done == 0)
 
 
-def _prefix(output: Path, kind: str) -> str:
-    return f".{output.name}.{kind}-"
-
-
 def _sibling(output: Path, kind: str) -> Path:
-    return new_name(output.parent, _prefix(output, kind))
+    return new_name(output.parent, sibling_prefix(output, kind))
 
 
 def _make_parents(parent: Path, made: list[Path]) -> None:

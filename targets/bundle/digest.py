@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -17,6 +17,7 @@ from targets.errors import IntegrityError
 
 DIGEST_ROLES: Final = frozenset({"model", "tokenizer", "selftest"})
 
+_CHUNK: Final = 1 << 20
 _AGAIN: Final = "copy the bundle again from where it was compiled"
 
 
@@ -97,6 +98,33 @@ def check_file(root: Path, entry: FileEntry) -> None:
         _check_size(entry.path, os.fstat(stream.fileno()).st_size, entry.size)
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     _check_hash(entry.path, found, entry.sha256)
+
+
+def verified_chunks(root: Path, entry: FileEntry) -> Iterator[bytes]:
+    """A listed file in chunks; the error comes after the last one where the bytes are others than listed.
+
+    Raises:
+        IntegrityError: as for `check_file`.
+    """
+    digest, size = hashlib.sha256(), 0
+    with _open(root, entry.path) as stream:
+        _check_size(entry.path, os.fstat(stream.fileno()).st_size, entry.size)
+        while chunk := stream.read(min(_CHUNK, entry.size + 1 - size)):
+            digest.update(chunk)
+            size += len(chunk)
+            yield chunk
+    _check_size(entry.path, size, entry.size)
+    _check_hash(entry.path, digest.hexdigest(), entry.sha256)
+
+
+def hashed(chunks: Iterable[bytes], write: Callable[[bytes], object]) -> tuple[int, str]:
+    """Pass chunks on, and give their total size and SHA-256 in hexadecimal."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+        write(chunk)
+    return size, digest.hexdigest()
 
 
 @contextmanager

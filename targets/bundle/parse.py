@@ -93,6 +93,16 @@ def parse_manifest(data: bytes) -> Manifest:
     document = parse_json(data, "bundle.json", MAX_MANIFEST_BYTES)
     version, lenient = _check_version(Fields(document, "", _fail))
     fields = Fields(document, "", _fail, lenient=lenient)
+    try:
+        return _manifest(fields, version, lenient)
+    except IntegrityError as error:
+        if not lenient:
+            raise
+        hint = f"a newer bertc wrote it (schema version {version}): install that one"
+        raise IntegrityError(error.message, hint) from error
+
+
+def _manifest(fields: Fields, version: str, lenient: bool) -> Manifest:
     fields.choice("format", (FORMAT,))
     fields.text("schema_version")
     manifest = Manifest(

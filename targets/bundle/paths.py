@@ -13,6 +13,7 @@ from targets.errors import IntegrityError
 
 MANIFEST_NAME: Final = "bundle.json"
 SUMS_NAME: Final = "SHA256SUMS"
+SIGNATURE_NAME: Final = "bundle.json.sig"
 
 MAX_PATH: Final = 240
 MAX_DEPTH: Final = 8
@@ -73,13 +74,14 @@ def walk_bundle(root: Path, sizes: Mapping[str, int]) -> None:
 
     Args:
         root: the bundle's folder.
-        sizes: bytes of each listed file, by path; bundle.json and SHA256SUMS are expected beside them.
+        sizes: bytes of each listed file, by path; bundle.json and SHA256SUMS are expected beside them, and
+            there may be a signature.
 
     Raises:
         IntegrityError: a symbolic or hard link, a device, socket or fifo, a file or folder that is
             not listed, a listed file that is missing or of another size.
     """
-    expected: dict[str, int | None] = {MANIFEST_NAME: None, SUMS_NAME: None, **sizes}
+    expected: dict[str, int | None] = {MANIFEST_NAME: None, SUMS_NAME: None, SIGNATURE_NAME: None, **sizes}
     folders = {path[:i] for path in expected for i, char in enumerate(path) if char == "/"}
     seen: set[str] = set()
     pending = [""]
@@ -95,7 +97,7 @@ def walk_bundle(root: Path, sizes: Mapping[str, int]) -> None:
                         seen.add(path)
         except OSError as error:
             raise IntegrityError(f"cannot list {folder or 'the bundle'}: {error.strerror}", _AGAIN) from error
-    missing = sorted(set(expected) - seen)
+    missing = sorted(set(expected) - seen - {SIGNATURE_NAME})
     if missing:
         raise IntegrityError(f"{missing[0]} is missing", _AGAIN)
 

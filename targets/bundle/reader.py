@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from targets.bundle.digest import check_file, content_digest, read_bounded, read_verified, sums_file
+from targets.bundle.digest import (
+    check_file,
+    content_digest,
+    read_bounded,
+    read_verified,
+    sums_file,
+    verified_chunks,
+)
 from targets.bundle.parse import parse_manifest
-from targets.bundle.paths import MANIFEST_NAME, SUMS_NAME, walk_bundle
+from targets.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, SUMS_NAME, walk_bundle
 from targets.bundle.requirements import Requirement, check_device, device_report
 from targets.bundle.schema import MAX_MANIFEST_BYTES, FileEntry, Manifest, model_files
+from targets.bundle.signature import SIGNATURE_BYTES, check_signature, load_public_key, sign_folder
 from targets.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from targets.detect import Machine
     from targets.runtime.session import Session
     from targets.runtime.settings import Objective, RunSettings
@@ -35,12 +46,14 @@ class VerifyReport:
         content_digest: digest of model, tokenizer and self-test.
         files: files whose hash was compared, bundle.json among them.
         bytes: their total size.
+        signed: whether there is a signature; `Bundle.open` checks whose.
     """
 
     id: str
     content_digest: str
     files: int
     bytes: int
+    signed: bool
 
 
 class Bundle:
@@ -65,21 +78,22 @@ class Bundle:
         )
 
     @classmethod
-    def open(cls, path: str | Path, expect_id: str | None = None) -> Bundle:
+    def open(cls, path: str | Path, expect_id: str | None = None, *, key: str | Path | None = None) -> Bundle:
         """Open a bundle and check its manifest, its list of files and their sizes, not yet their hashes.
 
         Args:
             path: the bundle's folder.
             expect_id: the id that the bundle must have, `sha256:` before it or not.
+            key: a file with the public Ed25519 key that must have signed it, in PEM or OpenSSH's form.
 
         Raises:
-            UsageError: no bundle is there, or `expect_id` is no id.
-            IntegrityError: the bundle is damaged, breaks a rule, or has another id.
+            UsageError: no bundle is there, `expect_id` is no id, or `key` no key.
+            IntegrityError: the bundle is damaged, breaks a rule, has another id, or not that key's signature.
+            MissingBackendError: a key is given and `cryptography` is not installed.
         """
         root = _folder(Path(path))
         data = read_bounded(root, MANIFEST_NAME, MAX_MANIFEST_BYTES)
-        if expect_id is not None:
-            _check_id(data, expect_id)
+        check_identity(data, read_signature(root), expect_id=expect_id, key=key)
         manifest = parse_manifest(data)
         if content_digest(manifest.files) != manifest.content_digest:
             raise IntegrityError("bundle.json: content_digest does not agree with files", _AGAIN)
@@ -116,6 +130,8 @@ class Bundle:
     def verify(self) -> VerifyReport:
         """Check everything again and every hash: files, SHA256SUMS, and that bundle.json did not change.
 
+        Not who signed it, which is checked when it is opened with a key.
+
         Raises:
             IntegrityError: anything is not what the manifest says.
         """
@@ -134,7 +150,41 @@ class Bundle:
             content_digest=self.manifest.content_digest,
             files=len(files) + 1,
             bytes=sum(entry.size for entry in files) + len(self._manifest_bytes),
+            signed=read_signature(self.path) is not None,
         )
+
+    def contents(self) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+        """Path, size in bytes and content of every file, in the order of an archive.
+
+        bundle.json, its signature where there is one, SHA256SUMS, then the listed files sorted by path. A
+        content raises IntegrityError behind its last chunk where it is not what the manifest says.
+        """
+        first = {MANIFEST_NAME: self._manifest_bytes}
+        signature = read_signature(self.path)
+        if signature is not None:
+            first[SIGNATURE_NAME] = signature
+        first[SUMS_NAME] = sums_file(self._manifest_bytes, self.manifest.files)
+        for path, data in first.items():
+            yield path, len(data), (data,)
+        for entry in sorted(self.manifest.files, key=lambda each: each.path):
+            yield entry.path, entry.size, verified_chunks(self.path, entry)
+
+    def sign(self, key: Ed25519PrivateKey, *, force: bool = False) -> bytes:
+        """Sign what is in the bundle's folder, after every hash was compared.
+
+        Args:
+            key: of `targets.bundle.signature.load_private_key`.
+            force: replace a signature by another key.
+
+        Returns:
+            The signature's 64 bytes.
+
+        Raises:
+            IntegrityError: anything is not what the manifest says.
+            UsageError: it is signed already, or its folder cannot be written to.
+        """
+        self.verify()
+        return sign_folder(self.path, self._manifest_bytes, key, force=force)
 
     def check_device(self, machine: Machine | None = None) -> None:
         """Check that a machine can run this bundle.
@@ -195,6 +245,40 @@ class Bundle:
         )
 
 
+def check_identity(
+    manifest: bytes, signature: bytes | None, *, expect_id: str | None, key: str | Path | None
+) -> None:
+    """Check that a manifest is the one that the user means, before anything in it is believed.
+
+    Args:
+        manifest: the bytes of bundle.json.
+        signature: those of bundle.json.sig; None where there is none.
+        expect_id: as for `Bundle.open`.
+        key: as for `Bundle.open`.
+
+    Raises:
+        UsageError, IntegrityError, MissingBackendError: as for `Bundle.open`.
+    """
+    if expect_id is not None:
+        _check_id(manifest, expect_id)
+    if key is not None:
+        check_signature(manifest, signature, load_public_key(Path(key)))
+
+
+def read_signature(root: Path) -> bytes | None:
+    """The signature in a bundle's folder; None where there is none.
+
+    Raises:
+        IntegrityError: it is a link, no regular file, or not of 64 bytes.
+    """
+    if not os.path.lexists(root / SIGNATURE_NAME):
+        return None
+    data = read_bounded(root, SIGNATURE_NAME, SIGNATURE_BYTES)
+    if len(data) != SIGNATURE_BYTES:
+        raise IntegrityError(f"{SIGNATURE_NAME} has {len(data)} bytes, a signature {SIGNATURE_BYTES}", _AGAIN)
+    return data
+
+
 def _folder(path: Path) -> Path:
     hint = "pass the folder that `bertc compile -o` wrote, the one that holds bundle.json"
     try:
@@ -202,6 +286,8 @@ def _folder(path: Path) -> Path:
             if (path / MANIFEST_NAME).exists() or (path / MANIFEST_NAME).is_symlink():
                 return path
             raise UsageError(f"{path} is not a bundle: it holds no {MANIFEST_NAME}", hint)
+        if path.is_file() and path.suffix == ".tar":
+            raise UsageError(f"{path} is an archive", "unpack it first: bertc unpack")
         problem = "is not a folder" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot open {path}: {error}", hint) from error

@@ -10,7 +10,9 @@ from targets.cli.check import selftest_command, verify_command
 from targets.cli.check_device import check_device_command
 from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
+from targets.cli.pack import pack_command, unpack_command
 from targets.cli.run import run_command
+from targets.cli.sign import keygen_command, sign_command
 from targets.cli.targets import targets_command
 from targets.cli.tune import tune_command
 
@@ -19,6 +21,10 @@ __all__ = ["DEVICE_COMMANDS", "device_group"]
 DEVICE_COMMANDS: tuple[click.Command, ...] = (
     run_command,
     verify_command,
+    keygen_command,
+    sign_command,
+    pack_command,
+    unpack_command,
     check_device_command,
     selftest_command,
     bench_command,

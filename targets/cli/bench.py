@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from targets.cli.bench_profile import print_profile
-from targets.cli.options import bundle_options, print_json, print_text, threads_option
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text, threads_option
 
 if TYPE_CHECKING:
     from targets.runtime.bench import BenchReport
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 @click.option("--profile", "profiled", is_flag=True, help="Also what each kind of operator takes.")
 @threads_option
 def bench_command(
-    bundle: Path,
-    expect_id: str | None,
+    bundle: BundleArgument,
     as_json: bool,
     shapes: tuple[str, ...],
     seconds: float,
@@ -40,10 +38,9 @@ def bench_command(
     the runtime times its own operators, and the INT8 products are compared with the fastest that this machine
     computes.
     """
-    from targets.bundle.reader import Bundle
     from targets.runtime.bench import bench, parse_shape
 
-    opened = Bundle.open(bundle, expect_id)
+    opened = bundle.open()
     report = bench(
         opened,
         [parse_shape(shape) for shape in shapes] or None,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from targets.cli.options import bundle_options, print_json, print_text
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text
 
 
 @click.command("build", short_help="Build a bundle's TensorRT engine on this device.")
@@ -17,18 +16,15 @@ from targets.cli.options import bundle_options, print_json, print_text
 @click.option(
     "--version-compatible", is_flag=True, help="An engine that later versions of TensorRT run too; slower."
 )
-def build_command(
-    bundle: Path, expect_id: str | None, as_json: bool, force: bool, version_compatible: bool
-) -> None:
+def build_command(bundle: BundleArgument, as_json: bool, force: bool, version_compatible: bool) -> None:
     """Build the TensorRT engine of a bundle on the device that runs it.
 
     Every variant of the bundle is built and has to pass the self-test; those that do are timed against each
     other, and the fastest is kept in the user's cache folder, for this GPU, driver and version of TensorRT.
     """
-    from targets.bundle.reader import Bundle
     from targets.runtime.engine.device_build import build_bundle
 
-    opened = Bundle.open(bundle, expect_id)
+    opened = bundle.open()
     stored = build_bundle(opened, force=force, version_compatible=version_compatible, step=_tell)
     if as_json:
         print_json(asdict(stored))

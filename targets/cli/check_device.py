@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from targets.cli.options import bundle_options, print_json, print_text
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text
 
 if TYPE_CHECKING:
     from targets.bundle.requirements import Requirement
@@ -17,17 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("check-device", short_help="Compare what a bundle needs with what this machine has.")
 @bundle_options
-def check_device_command(bundle: Path, expect_id: str | None, as_json: bool) -> None:
+def check_device_command(bundle: BundleArgument, as_json: bool) -> None:
     """Compare what a bundle needs with what this machine has, before anything is loaded.
 
     Ends with 6 where something is missing, or with 7 where that is the runtime alone, and says which target
     to compile for instead.
     """
-    from targets.bundle.reader import Bundle
     from targets.bundle.requirements import compile_instead, target_instead
     from targets.detect import machine
 
-    opened, here = Bundle.open(bundle, expect_id), machine()
+    opened, here = bundle.open(), machine()
     manifest = opened.manifest
     found = opened.device_report(here)
     fits = all(each.ok for each in found)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from targets.cli.options import bundle_options, print_json, print_text
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
@@ -29,30 +28,26 @@ _HEADER = ("layer", "product", "precision", "kernel")
 
 @click.command("inspect", short_help="Show what a bundle runs in INT8, what in float, and why.")
 @bundle_options
-def inspect_command(bundle: Path, expect_id: str | None, as_json: bool) -> None:
+def inspect_command(bundle: BundleArgument, as_json: bool) -> None:
     """Show what a bundle is, how it is quantized, and what its runtime runs in INT8.
 
     Which operator computes each product was read back from the runtime when the bundle was compiled.
     """
-    show_bundle(bundle, expect_id, as_json)
+    show_bundle(bundle, as_json)
 
 
-def show_bundle(path: Path, expect_id: str | None, as_json: bool) -> None:
+def show_bundle(bundle: BundleArgument, as_json: bool) -> None:
     """Prints what a bundle is.
 
     Args:
-        path: of the bundle.
-        expect_id: the id that it must have, or None.
+        bundle: as the command was given it.
         as_json: whether to print JSON and no text.
 
     Raises:
         UsageError: there is no bundle (exit code 2).
         IntegrityError: a manifest that is damaged, or another id (5).
     """
-    from targets.bundle.reader import Bundle
-
-    opened = Bundle.open(path, expect_id)
-    document = describe_bundle(opened)
+    document = describe_bundle(bundle.open())
     if as_json:
         print_json(document)
     else:

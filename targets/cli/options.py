@@ -2,24 +2,71 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from targets.bundle.reader import Bundle
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def bundle_options(function: Command) -> Command:
-    """Adds the argument BUNDLE, `--expect-id` and `--json`."""
-    function = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-    function = click.option(
+@dataclass(frozen=True, slots=True)
+class BundleArgument:
+    """The bundle that a command is given, and how it is known to be the right one.
+
+    Attributes:
+        path: of its folder.
+        expect_id: of `--expect-id`.
+        key: of `--key`.
+    """
+
+    path: Path
+    expect_id: str | None = None
+    key: Path | None = None
+
+    def open(self) -> Bundle:
+        """The bundle, open.
+
+        Raises:
+            UsageError, IntegrityError, MissingBackendError: as for `Bundle.open`.
+        """
+        from targets.bundle.reader import Bundle
+
+        return Bundle.open(self.path, self.expect_id, key=self.key)
+
+
+key_option = click.option(
+    "--key",
+    metavar="PUB",
+    type=click.Path(path_type=Path),
+    help="Refuse a bundle that is not signed by this Ed25519 key.",
+)
+
+
+def identity_options(function: Command) -> Command:
+    """Adds `--expect-id` and `--key`."""
+    return click.option(
         "--expect-id", metavar="SHA256", help="Refuse a bundle with another id (the sha256 of bundle.json)."
-    )(function)
-    return click.argument("bundle", type=click.Path(path_type=Path))(function)
+    )(key_option(function))
+
+
+def bundle_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the argument BUNDLE, `--expect-id`, `--key` and `--json`; the function gets a `BundleArgument`."""
+
+    @functools.wraps(function)
+    def call(bundle: Path, expect_id: str | None, key: Path | None, **options: Any) -> Any:
+        return function(bundle=BundleArgument(bundle, expect_id, key), **options)
+
+    command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(call)
+    return click.argument("bundle", type=click.Path(path_type=Path))(identity_options(command))
 
 
 threads_option = click.option(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from targets.cli.options import bundle_options, print_json, print_text, threads_option
+from targets.cli.options import BundleArgument, bundle_options, print_json, print_text, threads_option
 from targets.cli_errors import print_warning
 from targets.errors import UsageError
 
@@ -47,8 +46,7 @@ _CHUNK = 1024
 @click.option("--build", is_flag=True, help="Build TensorRT's engine first where it is not there yet.")
 @threads_option
 def run_command(
-    bundle: Path,
-    expect_id: str | None,
+    bundle: BundleArgument,
     as_json: bool,
     texts: tuple[str, ...],
     pairs: tuple[str, ...],
@@ -65,7 +63,6 @@ def run_command(
 
     Prints one line for each text of --text, and JSON lines with --json or for a file or stdin.
     """
-    from targets.bundle.reader import Bundle
     from targets.cli.texts import texts_of_file, texts_of_options
 
     if (texts or pairs) and (file or jsonl):
@@ -73,7 +70,7 @@ def run_command(
     given = bool(texts or pairs)
     items: Iterable[TextItem] = texts_of_options(texts, pairs) if given else texts_of_file(file, jsonl)
     objective: Objective = "latency" if given else "throughput"
-    opened = Bundle.open(bundle, expect_id)
+    opened = bundle.open()
     with opened.session(
         threads=threads, objective=objective, cache=cache, cuda_graphs=cuda_graphs, build=build
     ) as session:

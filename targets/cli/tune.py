@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from targets.cli.options import print_json, print_text
+from targets.cli.options import key_option, print_json, print_text
 from targets.cli_errors import print_warning
 from targets.detect import machine
 from targets.errors import UsageError
@@ -42,6 +42,7 @@ _NO_RECORD = "there is no tuning record"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--show", is_flag=True, help="Print the record, and whether it fits this machine.")
 @click.option("--remove", is_flag=True, help="Delete the record.")
+@key_option
 def tune_command(
     bundles: tuple[Path, ...],
     objective: str,
@@ -51,6 +52,7 @@ def tune_command(
     as_json: bool,
     show: bool,
     remove: bool,
+    key: Path | None,
 ) -> None:
     """Find by measuring how bundles run fastest on this machine.
 
@@ -67,7 +69,7 @@ def tune_command(
         raise UsageError("--show and --remove were both given", "give one of them")
     if not (show or remove):
         refuse_emulation()
-    opened = [Bundle.open(path) for path in bundles]
+    opened = [Bundle.open(path, key=key) for path in bundles]
     if show:
         _show(opened, as_json)
     elif remove:

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from targets.bundle.atomic_file import write_file
+from targets.bundle.atomic_file import staged_file
 
 MAX_BYTES: Final = 4 * 1024**3
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -52,7 +52,8 @@ def write_own(path: Path, data: bytes) -> None:
         OSError: it cannot be written; nothing is left behind.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_file(path, data)
+    with staged_file(path, replace=True, mode=0o600) as stream:
+        stream.write(data)
 
 
 def forget_oldest(folder: Path, suffix: str, kept: int) -> None:

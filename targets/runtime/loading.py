@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TOKENIZER_PATH, model_files
+from targets.errors import IntegrityError, UnsupportedError
 from targets.runtime.backends import open_backend, require_package
 from targets.runtime.backends.base import Backend
 from targets.runtime.settings import RunSettings
@@ -91,6 +94,19 @@ def load(
     encoder = TextEncoder.from_bytes(tokenizer, limits, needs_type_ids)
     clock.append(time.perf_counter())
     return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))
+
+
+@contextmanager
+def refused_by_bundle() -> Iterator[None]:
+    """Turn what bertc does not support into a bundle that holds what none may.
+
+    Raises:
+        IntegrityError: in place of UnsupportedError.
+    """
+    try:
+        yield
+    except UnsupportedError as error:
+        raise IntegrityError(error.message, "bertc writes no such bundle: do not run it") from error
 
 
 def _model(bundle: Bundle, build: bool) -> list[bytes]:

@@ -15,7 +15,7 @@ from targets.runtime.batching import batches
 from targets.runtime.feeds import check_feeds, check_inputs
 from targets.runtime.inference import Inference, Window
 from targets.runtime.items import TextItem, check_items, check_task
-from targets.runtime.loading import Timings, load
+from targets.runtime.loading import Timings, load, refused_by_bundle
 from targets.runtime.runner import Runner
 from targets.runtime.settings import Objective, RunSettings, default_settings
 from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
@@ -106,7 +106,7 @@ class Session:
         Raises:
             IncompatibleError: the machine or the backend's version does not fit.
             MissingBackendError: the backend is not installed.
-            IntegrityError: a file is not what the manifest says.
+            IntegrityError: a file is not what the manifest says, or what no bundle may hold.
         """
         if check_device:
             bundle.check_device()
@@ -117,16 +117,17 @@ class Session:
             chosen = default_settings(runtime.backend, objective, available, runtime.device)
         if threads is not None:
             chosen = replace(chosen, threads=threads)
-        loaded = load(bundle, chosen, cache=cache, cuda_graphs=cuda_graphs, build=build)
-        return cls(
-            loaded.backend,
-            loaded.encoder,
-            bundle.manifest.task,
-            bundle.manifest.task_config,
-            batch_size=1 if runtime.lengths else batch_size,
-            settings=chosen,
-            timings=loaded.timings,
-        )
+        with refused_by_bundle():
+            loaded = load(bundle, chosen, cache=cache, cuda_graphs=cuda_graphs, build=build)
+            return cls(
+                loaded.backend,
+                loaded.encoder,
+                bundle.manifest.task,
+                bundle.manifest.task_config,
+                batch_size=1 if runtime.lengths else batch_size,
+                settings=chosen,
+                timings=loaded.timings,
+            )
 
     @property
     def timings(self) -> Timings:

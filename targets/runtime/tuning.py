@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from targets.bundle.atomic_file import write_file
+from targets.bundle.atomic_file import staged_file
 from targets.bundle.device import backend_version
 from targets.detect import machine as this_machine
 from targets.errors import IntegrityError, MissingBackendError, UsageError
@@ -101,7 +101,8 @@ def write_record(bundle: Bundle, record: TuningRecord) -> Path:
     data = record.to_json()
     parse_record(data, path.name)
     try:
-        write_file(path, data, mode=0o644)
+        with staged_file(path, replace=True, mode=0o644) as stream:
+            stream.write(data)
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}", "copy the bundle to a folder you can write to"

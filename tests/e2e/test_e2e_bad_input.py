@@ -296,16 +296,16 @@ class TestOutput:
         which: int,
     ) -> None:
         out = tmp_path / "new" / "out"
-        whole = compiler.package._write
+        whole = compiler.package.write_file
         seen: list[str] = []
 
-        def write(root: Path, path: str, *rest: Any) -> Any:
-            seen.append(path)
-            if len(seen) - 1 == which or (which < 0 and path == "bundle.json"):
-                raise OSError(number, os.strerror(number), str(root / path))
-            return whole(root, path, *rest)
+        def write(path: Path, chunks: Any) -> Any:
+            seen.append(path.name)
+            if len(seen) - 1 == which or (which < 0 and path.name == "bundle.json"):
+                raise OSError(number, os.strerror(number), str(path))
+            return whole(path, chunks)
 
-        monkeypatch.setattr(compiler.package, "_write", write)
+        monkeypatch.setattr(compiler.package, "write_file", write)
         ran = bertc(
             *("compile", onnx_model, "-o", out, "--calibration-data", data, "--keep-debug"),
             *("--ranges", "minmax", "--runtime", "onnxruntime"),

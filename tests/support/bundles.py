@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -27,6 +28,10 @@ from targets.bundle.schema import (
 )
 
 Edit = Callable[[dict[str, Any]], object]
+Place = tuple[str | int, ...]
+
+OPEN_TABLES = {"provenance", "compression", "validation", "options", "operators"}
+"""Tables of a manifest that have no fixed keys."""
 
 FILES: dict[str, tuple[Role, bytes | Path]] = {
     "model/model.onnx": ("model", b"onnx" * 300),
@@ -85,7 +90,10 @@ def edit_manifest(bundle: Path, edit: Edit) -> None:
 
 def reseal(bundle: Path, document: dict[str, Any]) -> None:
     try:
-        entries = [FileEntry(**entry) for entry in document["files"]]
+        entries = [
+            FileEntry(entry["path"], entry["role"], entry["size"], entry["sha256"])
+            for entry in document["files"]
+        ]
         document["content_digest"] = content_digest(entries)
         sums = {entry.path: entry.sha256 for entry in entries}
     except (KeyError, TypeError):
@@ -102,3 +110,30 @@ def reseal(bundle: Path, document: dict[str, Any]) -> None:
 def entry_of(document: dict[str, Any], path: str) -> dict[str, Any]:
     found: dict[str, Any] = next(entry for entry in document["files"] if entry["path"] == path)
     return found
+
+
+def closed_tables(value: object, place: Place = ()) -> list[Place]:
+    """The places of the tables of a manifest whose keys are fixed, itself among them."""
+    if isinstance(value, dict):
+        inner = [place for key in value.keys() - OPEN_TABLES for place in closed_tables(value[key], (key,))]
+        found = [(), *sorted(inner, key=str)]
+    else:
+        rows = enumerate(value) if isinstance(value, list) else ()
+        found = [place for index, row in rows for place in closed_tables(row, (index,))]
+    return [(*place, *each) for each in found]
+
+
+def table_at(document: dict[str, Any], place: Place) -> dict[str, Any]:
+    found: Any = document
+    for key in place:
+        found = found[key]
+    assert isinstance(found, dict)
+    return found
+
+
+def with_new_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """A copy with a key in every table that no version has had yet."""
+    newer = copy.deepcopy(document)
+    for place in closed_tables(document):
+        table_at(newer, place)["added_later"] = {"a": [1, None]}
+    return newer

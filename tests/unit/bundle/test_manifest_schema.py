@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 
 from targets.bundle.parse import parse_manifest
 from targets.bundle.schema import (
     MAX_MANIFEST_BYTES,
+    SCHEMA_VERSION,
     Manifest,
     TargetRecord,
     model_files,
@@ -25,7 +25,17 @@ from targets.bundle.schema import (
 from targets.bundle.strict_json import canonical_json, parse_json
 from targets.errors import IntegrityError, InternalError
 from targets.registry import get_target
-from tests.support.bundles import Edit, entry_of, listed_manifest
+from tests.support.bundles import (
+    Edit,
+    Place,
+    closed_tables,
+    entry_of,
+    listed_manifest,
+    table_at,
+    with_new_keys,
+    write_sample,
+)
+from tests.support.manifests import manifest_validator
 
 GOLDEN_1_0 = Path(__file__).parent / "golden_manifest_1_0.json"
 GOLDEN_1_1 = Path(__file__).parent / "golden_manifest_1_1.json"
@@ -48,11 +58,9 @@ def parsed(edit: Edit) -> Manifest:
     return parse_manifest(encode(value))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def validator() -> Draft202012Validator:
-    schema = json.loads((files("targets") / "bundle" / "bundle.schema.json").read_bytes())
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return manifest_validator()
 
 
 def test_round_trip_is_the_identity_on_manifest_and_bytes() -> None:
@@ -264,6 +272,16 @@ def test_published_schema_accepts_what_the_parser_accepts(validator: Draft202012
     assert validator.schema["$defs"]["engine"]["required"] == sorted(engine())
 
 
+def test_no_test_writes_what_the_published_schema_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Draft202012Validator({"required": ["signature"]})
+    monkeypatch.setattr("tests.support.manifests.manifest_validator", lambda: other)
+    with pytest.raises(ValidationError, match="'signature' is a required property"):
+        write_sample(tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Rules between keys, which a JSON Schema does not state.
 CROSS: dict[str, tuple[Edit, str]] = {
     "an engine for onnxruntime": (
@@ -365,20 +383,81 @@ def test_brackets_inside_strings_are_not_depth() -> None:
     assert parse_json(b'{"a": "' + b"[" * 100 + b'\\"{{"}', "text", 1000) == {"a": "[" * 100 + '"{{'}
 
 
-def test_a_newer_minor_version_is_read_without_its_new_keys() -> None:
-    def newer(d: dict[str, Any]) -> None:
-        d.update(schema_version="1.7", signature={"key": "x"})
-        d["runtime"]["placement"] = "npu"
-        d["files"][0]["mode"] = "0644"
-
-    manifest = parsed(newer)
-    assert manifest.schema_version == "1.7"
-    assert manifest.files == listed_manifest().files
+MAJOR, MINOR = (int(part) for part in SCHEMA_VERSION.split("."))
+NEWER = (f"{MAJOR}.{MINOR + 1}", f"{MAJOR}.{MINOR + 10}", f"{MAJOR}.9999")
 
 
-def test_a_newer_minor_version_still_has_its_known_keys_checked() -> None:
-    with pytest.raises(IntegrityError, match=r"runtime\.precision must be one of"):
-        parsed(lambda d: (d.update(schema_version="1.7"), d["runtime"].update(precision="int2")))
+def on_tensorrt() -> dict[str, Any]:
+    value = document()
+    for_tensorrt()(value)
+    return value
+
+
+@pytest.mark.parametrize("version", NEWER)
+@pytest.mark.parametrize("known", [document(), on_tensorrt()], ids=["CPU", "TensorRT"])
+def test_a_newer_minor_version_is_read_without_its_new_keys(version: str, known: dict[str, Any]) -> None:
+    newer = with_new_keys({**known, "schema_version": version})
+    assert parse_manifest(encode(newer)) == replace(parse_manifest(encode(known)), schema_version=version)
+
+
+@pytest.mark.parametrize("place", closed_tables(on_tensorrt()), ids=lambda place: ".".join(map(str, place)))
+def test_a_new_key_is_let_through_in_newer_versions_alone(place: Place) -> None:
+    changed = on_tensorrt()
+    table_at(changed, place)["added_later"] = {"a": [1]}
+    with pytest.raises(IntegrityError, match=r"unknown key '.*added_later'"):
+        parse_manifest(encode(changed))
+    changed.update(schema_version=NEWER[0])
+    assert parse_manifest(encode(changed)).schema_version == NEWER[0]
+
+
+OF_A_VERSION = {
+    *("version number", "version word", "unknown major", "older major"),
+    *("placement in 1.0", "engine in 1.1"),
+}
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        pytest.param(*rule, id=name)
+        for name, rule in {**STRUCTURAL, **CROSS}.items()
+        if name not in OF_A_VERSION and "unknown key" not in name
+    ],
+)
+def test_a_newer_minor_version_still_has_its_known_keys_checked(edit: Edit, message: str) -> None:
+    changed = document()
+    edit(changed)
+    with pytest.raises(IntegrityError, match=message):
+        parse_manifest(encode(with_new_keys({**changed, "schema_version": NEWER[0]})))
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [
+        (f"{MAJOR + 1}.0", "install a newer bertc"),
+        (f"{MAJOR + 9}.{MINOR}", "install a newer bertc"),
+        (f"{MAJOR - 1}.9", "compile the model again"),
+    ],
+)
+@pytest.mark.parametrize(
+    "rest", [{}, document(), {"files": "x", "runtime": None}], ids=["nothing", "as now", "other"]
+)
+def test_another_major_version_says_what_to_do_whatever_else_it_holds(
+    version: str, hint: str, rest: dict[str, Any]
+) -> None:
+    value = {**rest, "format": "bertc-bundle", "schema_version": version}
+    with pytest.raises(IntegrityError, match=f"schema version {version} is not known here") as caught:
+        parse_manifest(encode(value))
+    assert caught.value.hint == hint
+
+
+def test_a_value_that_a_newer_minor_version_added_asks_for_a_newer_bertc() -> None:
+    with pytest.raises(IntegrityError, match=r"runtime\.backend must be one of") as caught:
+        parsed(lambda d: (d.update(schema_version="1.7"), d["runtime"].update(backend="litert")))
+    assert "install that one" in caught.value.hint
+    with pytest.raises(IntegrityError) as caught:
+        parsed(lambda d: d["runtime"].update(backend="litert"))
+    assert "copy the bundle again" in caught.value.hint
 
 
 def test_openvino_loads_its_weights_too() -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.package import check_output, write_bundle
+from compiler.package import write_bundle
 from targets.bundle import atomic_dir
+from targets.bundle.output import check_output
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import Role, TaskConfig
 from targets.errors import InternalError, UnsupportedError, UsageError
@@ -259,6 +260,7 @@ def test_siblings_that_nobody_holds_are_removed(tmp_path: Path, dead_pid: int) -
     kept = [f".other.tmp-{dead_pid}-0a1b", f".a.tmp-{dead_pid}-not-ours", ".a.tmp-"]
     for name in kept:
         (tmp_path / name).mkdir()
+    (tmp_path / ".a.tmp-1-0a1b").write_bytes(b"half an archive")
     write_sample(tmp_path / "a")
     assert sorted(os.listdir(tmp_path)) == sorted(["a", *kept])
 
@@ -266,7 +268,7 @@ def test_siblings_that_nobody_holds_are_removed(tmp_path: Path, dead_pid: int) -
 def test_siblings_that_cannot_be_opened_are_left(tmp_path: Path, dead_pid: int) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f".a.tmp-{dead_pid}-0a1b").symlink_to("elsewhere")
-    (tmp_path / f".a.tmp-{dead_pid}-0a1c").write_bytes(b"")
+    os.mkfifo(tmp_path / f".a.tmp-{dead_pid}-0a1c")
     before = os.listdir(tmp_path)
     write_sample(tmp_path / "a")
     assert sorted(os.listdir(tmp_path)) == sorted([*before, "a"])

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from targets.bundle.atomic_file import write_file
+from targets.bundle.atomic_file import staged_file
 from targets.temporary import abandoned, held, holding, scratch_folder
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from targets.bundle.atomic_file import write_file
+from targets.bundle.atomic_file import staged_file
 from targets.temporary import scratch_folder
 
 def killed(_):
@@ -31,7 +31,8 @@ with scratch_folder("test") as folder:
     (folder / "sub").mkdir()
     (folder / "sub" / "file").write_bytes(b"x" * 1000)
     (folder / "link").symlink_to("/")
-    write_file(Path(sys.argv[1]), b"new")
+    with staged_file(Path(sys.argv[1]), replace=True) as stream:
+        stream.write(b"new")
 """
 
 
@@ -46,6 +47,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
+
+
+def write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    with staged_file(path, replace=True, mode=mode) as stream:
+        stream.write(data)
 
 
 def test_a_scratch_folder_is_the_users_alone_and_removed(temporary: Path) -> None:
@@ -68,10 +74,10 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next(temporary: Path, tm
     (left,) = names(temporary)
     assert left.startswith("bertc-test-")
     assert file.read_bytes() == b"old"
-    assert names(tmp_path)[0].startswith(".file.part-")
+    assert names(tmp_path)[0].startswith(".file.tmp-")
     with scratch_folder("other") as folder:
         assert names(temporary) == [folder.name]
-    write_file(file, b"new")
+    write(file, b"new")
     assert names(tmp_path) == ["file", "temporary"]
 
 
@@ -101,7 +107,7 @@ def test_what_is_not_the_users_own_folder_stays(temporary: Path, monkeypatch: py
 
 
 def test_a_folder_that_cannot_be_listed_is_none_of_ours(tmp_path: Path) -> None:
-    assert list(abandoned(tmp_path / "none", "x-", stat.S_IFDIR)) == []
+    assert list(abandoned(tmp_path / "none", "x-")) == []
 
 
 def test_what_is_removed_before_it_is_held_is_made_again(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_what_is_removed_before_it_is_held_is_made_again(tmp_path: Path) -> None
 
     with held(tmp_path, "x-", make) as path:
         assert path == made[1]
-        assert list(abandoned(tmp_path, "x-", stat.S_IFDIR)) == []
+        assert list(abandoned(tmp_path, "x-")) == []
     assert names(tmp_path) == []
 
 
@@ -125,19 +131,19 @@ def test_what_is_held_may_be_renamed(tmp_path: Path) -> None:
     with holding(path) as there:
         assert there
         path.rename(tmp_path / "x-1-0b")
-        assert list(abandoned(tmp_path, "x-", stat.S_IFDIR)) == []
-    assert list(abandoned(tmp_path, "x-", stat.S_IFDIR)) == [tmp_path / "x-1-0b"]
+        assert list(abandoned(tmp_path, "x-")) == []
+    assert list(abandoned(tmp_path, "x-")) == [tmp_path / "x-1-0b"]
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
-    write_file(file, b"one")
+    write(file, b"one", mode=0o600)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    write_file(file, b"two", mode=0o644)
+    write(file, b"two", mode=0o644)
     assert file.read_bytes() == b"two"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     with full(monkeypatch), pytest.raises(OSError, match="No space"):
-        write_file(file, b"three")
+        write(file, b"three")
     assert file.read_bytes() == b"two"
     assert names(tmp_path) == ["file"]
 
