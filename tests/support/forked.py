@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -96,21 +97,34 @@ def command_line(place: Place, *argv: object) -> int:
 
 
 @contextmanager
-def stages_told(pipe: int) -> Iterator[None]:
-    """Within, a line goes to the pipe for each stage of a compile that begins, an empty one as it ends."""
+def stages_told(pipe: int, last: int | None = None) -> Iterator[None]:
+    """Within, a line goes to the pipe for each stage of a compile that begins, an empty one as it ends.
+
+    Args:
+        pipe: written to.
+        last: how many begin before this process kills itself; None if it does not.
+    """
     from compiler.progress import Advance, Clock
 
-    whole = Clock.stage
+    whole, begun = Clock.stage, 0
+
+    def kill() -> None:
+        if begun == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     @contextmanager
     def told(clock: Clock, name: str, total: int | None = None) -> Iterator[Advance]:
+        nonlocal begun
+        begun += 1
         os.write(pipe, f"{name}\n".encode())
+        kill()
         with whole(clock, name, total) as advance:
             yield advance
         os.write(pipe, b"\n")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Clock, "stage", told)
+        kill()
         yield
 
 

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, cycle, pairwise, repeat
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +170,9 @@ class Killer:
     def _command(self, place: Place, case: Case) -> tuple[object, ...]:
         return (*self.argv, "-o", place.out, "--runtime", case.runtime, *case.options)
 
-    def _start(self, place: Place, case: Case) -> Child:
+    def _start(self, place: Place, case: Case, last: int | None = None) -> Child:
         def run(pipe: int) -> int:
-            with stages_told(pipe):
+            with stages_told(pipe, last):
                 return command_line(place, *self._command(place, case))
 
         return forked(run)
@@ -189,20 +189,21 @@ class Killer:
 
     def _killed(self, place: Place, case: Case, moment: Moment) -> Row:
         stages = self._stages[case.runtime]
-        # A stage that was over too soon is tried again, earlier; the last try counts wherever it falls.
-        for share in chain((moment.share, moment.share / 2), repeat(0.0)):
-            shutil.rmtree(place.out, ignore_errors=True)
+        # A stage that was over too soon is tried again, earlier, and at last killed from inside as it begins.
+        for share, last in ((moment.share, None), (moment.share / 2, None), (0.0, moment.stage)):
+            shutil.rmtree(place.folder)
+            place.make()
             if case.older:
                 shutil.copytree(self.made(case.other), bundle_of(place))
             begin = time.monotonic()
-            child = self._start(place, case)
+            child = self._start(place, case, last)
             told = wait_for(child, stages, Moment(moment.stage, share))
             os.kill(child.pid, signal.SIGKILL)
             seconds = time.monotonic() - begin
             stage = stage_of([*told, *child.pipe])
-            if child.wait() == -signal.SIGKILL and (share == 0 or stage.endswith(stages[moment.stage].name)):
+            if child.wait() == -signal.SIGKILL and stage.endswith(stages[moment.stage].name):
                 return self._found(place, case, seconds, stage)
-        raise AssertionError
+        raise RuntimeError(f"{stages[moment.stage].name} was not killed")
 
     def _found(self, place: Place, case: Case, seconds: float, stage: str) -> Row:
         names = sorted(os.listdir(place.out)) if place.out.exists() else []
