@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from compiler.clients import client_files
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.lower.artifact import Artifact
 from compiler.texts import selftest_items
-from targets.bundle.schema import Role
+from targets.bundle.schema import Manifest, Role
 from targets.runtime.items import TextItem
 from targets.runtime.selftest import Tolerance, make_selftest
 from targets.runtime.session import Session
@@ -24,7 +25,11 @@ Files = dict[str, tuple[Role, bytes | Path]]
 
 
 def bundle_files(
-    checkpoint: Checkpoint, artifact: Artifact, selftest: bytes, report: Mapping[str, bytes]
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    selftest: bytes,
+    report: Mapping[str, bytes],
+    manifest: Manifest,
 ) -> Files:
     """Role and content by path in the bundle.
 
@@ -33,8 +38,10 @@ def bundle_files(
         artifact: the model.
         selftest: of `golden_outputs`.
         report: content by name in report/.
+        manifest: of the bundle.
     """
     files: Files = {"selftest.json": ("selftest", selftest)}
+    files |= {f"model/{path}": ("model", data) for path, data in client_files(checkpoint, manifest).items()}
     files |= {path: ("model", data) for path, data in artifact.files.items()}
     files |= {f"tokenizer/{name}": ("tokenizer", data) for name, data in checkpoint.tokenizer.files.items()}
     files |= {f"report/{name}": ("report", data) for name, data in report.items()}

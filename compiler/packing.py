@@ -143,7 +143,7 @@ class Packer:
             validation=validation.to_json(),
         )
         report = report_files(validation, _timings(draft.candidates), self._clock.seconds, kept)
-        files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report)
+        files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report, manifest)
         return write_bundle(path, manifest, files, force=force, key=self._key)
 
     def _golden(self, artifact: Artifact, best: Candidate, spec: TargetSpec, source: Source) -> bytes:

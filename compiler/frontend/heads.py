@@ -29,11 +29,9 @@ OUTPUTS: Final[dict[Task, tuple[str, ...]]] = {
 
 
 def output_names(task: Task, modules: SentenceModules | None) -> tuple[str, ...]:
-    """The canonical outputs: token vectors are left out where the embedding is the [CLS] vector alone."""
+    """The canonical outputs of a task."""
     if modules is None:
         return OUTPUTS[task]
-    if modules.pooling == ("cls",):
-        return ("sentence_embedding",)
     return ("sentence_embedding", "last_hidden_state")
 
 
@@ -44,7 +42,8 @@ class EncoderWrapper(torch.nn.Module):
         model: the model, in eval mode.
         task: which outputs it has.
         pooling: what turns token vectors into an embedding, for feature extraction.
-        token_vectors: whether the token vectors are an output beside the embedding.
+        token_vectors: whether `last_hidden_state` has a row for each token; else it is the embedding,
+            [batch, 1, dimension].
     """
 
     def __init__(
@@ -53,8 +52,8 @@ class EncoderWrapper(torch.nn.Module):
         super().__init__()
         self.model = model
         self.pooling = pooling
-        self.outputs = OUTPUTS[task]
         self.token_vectors = token_vectors
+        self.outputs = OUTPUTS[task]
         accepts = "token_type_ids" in inspect.signature(model.forward).parameters
         types = int(getattr(model.config, "type_vocab_size", 0) or 0)
         self.has_token_types = accepts and types > 1
@@ -84,7 +83,7 @@ class EncoderWrapper(torch.nn.Module):
             return tuple(getattr(result, name) for name in self.outputs)
         tokens: torch.Tensor = result.last_hidden_state
         embedding = self.pooling(tokens, attention_mask)
-        return (embedding, tokens) if self.token_vectors else (embedding,)
+        return embedding, tokens if self.token_vectors else embedding.unsqueeze(1)
 
 
 class SentenceHead(torch.nn.Module):

@@ -59,6 +59,8 @@ def import_onnx(checkpoint: Checkpoint, progress: Callable[[str], None]) -> ir.M
     take_int64(model.graph, interface)
     if checkpoint.modules is not None and interface.embedding is None:
         interface = _append_pooling(model, checkpoint, interface)
+    if checkpoint.task == "feature-extraction":
+        interface = interface.with_token_vectors(model.graph)
     make_canonical(model.graph, interface)
     for value in [value for node in model.graph for value in node.outputs]:
         value.shape = None

@@ -21,6 +21,7 @@ _INPUT_NAMES: Final[Mapping[str, str]] = {
 }
 _INPUT_HINT: Final = "Export it with the inputs input_ids, attention_mask and, for BERT, token_type_ids."
 _TOKEN_NAMES: Final = ("last_hidden_state", "token_embeddings")
+_TOKENS: Final = "last_hidden_state"
 _EMBEDDING: Final = "sentence_embedding"
 # Number of axes that the logits of each task have.
 _LOGITS_RANK: Final = {"text-classification": 2, "token-classification": 3, "fill-mask": 3}
@@ -50,6 +51,16 @@ class Interface:
     def with_embedding(self, embedding: ir.Value) -> Interface:
         """The same interface with a sentence embedding before its other outputs."""
         return replace(self, outputs={_EMBEDDING: embedding, **self.outputs}, embedding=embedding)
+
+    def with_token_vectors(self, graph: ir.Graph) -> Interface:
+        """The same interface with the embedding as the only token vector, where it has none."""
+        if self.embedding is None or _TOKENS in self.outputs:
+            return self
+        axis = ir.Value(name="embedding_axis", const_value=ir.tensor([1], name="embedding_axis"))
+        graph.register_initializer(axis)
+        row = ir.Value(name="embedding_row", type=self.embedding.type)
+        graph.append(ir.node("Unsqueeze", [self.embedding, axis], outputs=[row], name="embedding_row"))
+        return replace(self, outputs={**self.outputs, _TOKENS: row})
 
 
 def find_interface(graph: ir.Graph, checkpoint: Checkpoint) -> Interface:
@@ -120,10 +131,17 @@ def fix_output_shapes(graph: ir.Graph, checkpoint: Checkpoint) -> None:
     for value in graph.outputs:
         axes: list[int | str] = ["batch"]
         if value.name != _EMBEDDING and checkpoint.task != "text-classification":
-            axes.append("sequence")
+            axes.append(1 if is_embedding(value) else "sequence")
         if checkpoint.task != "question-answering":
-            axes.append(_width(value, expected if value.name != "last_hidden_state" else None, checkpoint))
+            axes.append(
+                _width(value, expected if value.name != _TOKENS or is_embedding(value) else None, checkpoint)
+            )
         value.shape = ir.Shape(axes)
+
+
+def is_embedding(value: ir.Value) -> bool:
+    """Whether an output `last_hidden_state` is the sentence embedding, [batch, 1, dimension]."""
+    return value.name == _TOKENS and value.shape is not None and value.shape[1] == 1
 
 
 def _width(value: ir.Value, expected: int | None, checkpoint: Checkpoint) -> int:
@@ -175,10 +193,9 @@ def _embedding_outputs(graph: ir.Graph, checkpoint: Checkpoint, inputs: Mapping[
     embedding = named.get(_EMBEDDING)
     if tokens is None and embedding is None:
         raise _no_output(graph, checkpoint, "last_hidden_state [batch, sequence, hidden]")
-    cls_only = checkpoint.modules is not None and checkpoint.modules.pooling == ("cls",)
     outputs = {} if embedding is None else {_EMBEDDING: embedding}
-    if tokens is not None and not cls_only:
-        outputs["last_hidden_state"] = tokens
+    if tokens is not None and (checkpoint.modules is None or checkpoint.modules.token_vectors):
+        outputs[_TOKENS] = tokens
     return Interface(inputs, outputs, tokens, embedding)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -27,6 +27,7 @@ _ACTIVATIONS: Final = frozenset(
     {"Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU", "LeakyReLU", "ELU", "Softsign"}
 )
 _SETTINGS_FAMILIES: Final = ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
+_KEPT_SETTINGS: Final = ("prompts", "similarity_fn_name")
 _SUPPORTED: Final = "Supported modules: Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize."
 
 
@@ -67,6 +68,8 @@ class SentenceModules:
         stages: what follows the pooling.
         max_length: the modules' own limit in tokens, else None.
         lowercase: whether texts are lowered before tokenizing.
+        settings: of config_sentence_transformers.json, what does not change an embedding: its named
+            prompts, which no text gets by itself, and how embeddings are compared.
         files: the configuration and weight files that were read.
         notes: what the compiled model will not do, one line each.
     """
@@ -76,8 +79,19 @@ class SentenceModules:
     stages: tuple[Stage, ...] = ()
     max_length: int | None = None
     lowercase: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def token_vectors(self) -> bool:
+        """Whether a client may pool the vector of each token by itself and come to the same embedding.
+
+        Not where weights follow the pooling, which the model holds in the precision of the bundle, nor where
+        the last layer computes the [CLS] vector alone.
+        """
+        weighted = any(not isinstance(stage, NormalizeModule) for stage in self.stages)
+        return self.pooling != ("cls",) and not weighted
 
     def dimension(self, hidden: int) -> int:
         """Length of the embedding when the encoder's vectors have `hidden` components."""
@@ -126,14 +140,16 @@ def read_modules(folder: Path) -> SentenceModules | None:
             f"{MODULES_FILE} has no Pooling: the model gives no sentence vector", _SUPPORTED
         )
     max_length, lowercase, settings = _settings(encoder)
+    shared = _shared_settings(folder)
     return SentenceModules(
         encoder,
         pooling,
         tuple(stages),
         max_length,
         lowercase,
+        {key: shared[key] for key in _KEPT_SETTINGS if key in shared},
         (*files, *settings),
-        _prompt_notes(folder),
+        _prompt_notes(shared),
     )
 
 
@@ -227,9 +243,12 @@ def _settings(encoder: Path) -> tuple[int | None, bool, tuple[Path, ...]]:
     return limit, bool(config.get("do_lower_case", False)), (file,)
 
 
-def _prompt_notes(folder: Path) -> tuple[str, ...]:
+def _shared_settings(folder: Path) -> Mapping[str, Any]:
     file = folder / "config_sentence_transformers.json"
-    config = read_json(file) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}
+
+
+def _prompt_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
     default, prompts = config.get("default_prompt_name"), config.get("prompts")
     prompt = prompts.get(default) if isinstance(prompts, dict) and isinstance(default, str) else None
     if not prompt:

@@ -71,7 +71,7 @@ class LoadedTokenizer:
         """The files of a bundle, for texts of at most `max_length` tokens."""
         model_config = {key: value for key, value in config.items() if key != "_name_or_path"}
         files = {
-            TOKENIZER_FILE: (json.dumps(self.document, ensure_ascii=False, indent=1) + "\n").encode(),
+            TOKENIZER_FILE: _compact_json(self.document),
             CONFIG_FILE: write_json({**self.config, "model_max_length": max_length}),
             "config.json": write_json(model_config),
         }
@@ -88,6 +88,11 @@ class LoadedTokenizer:
             mask_token_id=old.mask_token_id,
         )
         return TokenizerAssets(files, spec)
+
+
+def _compact_json(document: Mapping[str, Any]) -> bytes:
+    """In the order given, which tokenizers relies on, without the spaces that are a quarter of its size."""
+    return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
 
 
 def load_tokenizer(

@@ -59,7 +59,8 @@ def load_reference(checkpoint: Checkpoint) -> TorchReference:
     if checkpoint.modules is not None:
         head = load_sentence_head(checkpoint.modules, int(model.config.hidden_size))
     names = output_names(checkpoint.task, checkpoint.modules)
-    wrapper = EncoderWrapper(model, checkpoint.task, head, token_vectors="last_hidden_state" in names).eval()
+    rows = checkpoint.modules is None or checkpoint.modules.token_vectors
+    wrapper = EncoderWrapper(model, checkpoint.task, head, token_vectors=rows).eval()
     return TorchReference(wrapper, names)
 
 

@@ -88,7 +88,7 @@ def squared_error(
     for expected, actual, mask in zip(exact, found, masks, strict=True):
         for name, values in expected.items():
             gap = np.asarray(actual[name], np.float64) - values
-            if is_per_token(task, name):
+            if is_per_token(task, name) and gap.shape[1] == mask.shape[1]:
                 gap = gap[mask]
             total += float(np.sum(gap * gap))
             count += gap.size

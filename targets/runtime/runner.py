@@ -76,9 +76,13 @@ class Runner:
         place = self._encoder.place(length, padded)
         found = self._backend.run(self._encoder.pad(feeds, padded), outputs)
         return {
-            name: value[:, place] if is_per_token(self._task, name) else value
+            name: value[:, place] if self._per_token(name, value, padded) else value
             for name, value in found.items()
         }
+
+    def _per_token(self, name: str, value: Array, length: int) -> bool:
+        """Whether an output has a row for each of `length` tokens; the embedding as the only one has not."""
+        return is_per_token(self._task, name) and value.shape[1] == length
 
     def _windows(
         self, group: list[int], encodings: Sequence[Encoding], names: Sequence[str]
@@ -86,7 +90,7 @@ class Runner:
         chosen = [encodings[index] for index in group]
         outputs = self.run(self._encoder.collate(chosen), names)
         longest = max(map(len, chosen))
-        per_token = [is_per_token(self._task, name) for name in names]
+        per_token = [self._per_token(name, outputs[name], longest) for name in names]
         found = []
         for row, encoding in enumerate(chosen):
             place = self._encoder.place(len(encoding), longest)

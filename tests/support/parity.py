@@ -87,7 +87,8 @@ class Parity:
 def _real(name: str, values: NDArray[Any], mask: NDArray[np.int64]) -> NDArray[Any]:
     """Drops padded positions of outputs that run along the sequence."""
     along_sequence = values.ndim >= 2 and values.shape[:2] == mask.shape
-    return values[mask.astype(bool)] if along_sequence or name in PER_TOKEN else values
+    per_token = name in PER_TOKEN and values.shape[1] != 1
+    return values[mask.astype(bool)] if along_sequence or per_token else values
 
 
 def compare(expected: Outputs, actual: Outputs, mask: NDArray[np.int64]) -> Parity:

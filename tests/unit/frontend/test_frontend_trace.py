@@ -87,9 +87,9 @@ def test_parity_and_form(case: tuple[str, Path, Checkpoint, TracedModel]) -> Non
     wanted = ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
     assert shapes(graph.inputs) == {key: ["batch", "sequence"] for key in wanted}
     assert [value.dtype for value in graph.inputs] == [ir.DataType.INT64] * len(wanted)
-    vector = {"sentence_embedding": ["batch", 24 if name == "modules" else 32]}
-    if name in ("mean", "modules"):
-        vector["last_hidden_state"] = ["batch", "sequence", 32]
+    width = 24 if name == "modules" else 32
+    rows = "sequence" if opened.modules is not None and opened.modules.token_vectors else 1
+    vector = {"sentence_embedding": ["batch", width], "last_hidden_state": ["batch", rows, width]}
     assert shapes(graph.outputs) == OUTPUTS.get(opened.task, vector)
     assert traced.model.opset_imports == {"": 23}
 
@@ -145,7 +145,9 @@ def test_reference_is_transformers(case: tuple[str, Path, Checkpoint, TracedMode
         head = load_sentence_head(opened.modules, 32)
         tokens, mask = torch.tensor(found["last_hidden_state"]), torch.tensor(given["attention_mask"])
         embedding = {"sentence_embedding": head(tokens, mask).numpy()}
-        return embedding if opened.modules.pooling == ("cls",) else {**embedding, **found}
+        if opened.modules.token_vectors:
+            return {**embedding, **found}
+        return {**embedding, "last_hidden_state": embedding["sentence_embedding"][:, None]}
 
     assert traced.reference is not None
     assert_parity(expected, traced.reference, given, atol=1e-5)
