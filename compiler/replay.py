@@ -138,7 +138,7 @@ def _options(record: Record, target: str, given: Mapping[str, Any]) -> CompileOp
     free = {key: value for key, value in given.items() if key in FREE}
     for key in given.keys() - FREE - _DATA.keys():
         if given[key] != getattr(recorded, key):
-            said = _said(getattr(recorded, key))
+            said = _said(key, getattr(recorded, key))
             raise UsageError(f"{_flag(key, given[key])} contradicts the record, which has {said}", _OTHERWISE)
     data: dict[str, Any] = {key: _data(record, key, given.get(key)) for key in _DATA}
     try:
@@ -153,10 +153,12 @@ def _flag(key: str, value: object) -> str:
     return f"--{'no-' if value is False else ''}{key.replace('_', '-')}"
 
 
-def _said(value: object) -> str:
+def _said(key: str, value: object) -> str:
     if isinstance(value, tuple):
         return ("," if isinstance(value[0], str) else "x").join(map(str, value))
-    return "none" if value is None else str(value)
+    if value is True:
+        return _flag(key, value)
+    return "none" if value is None or value is False else str(value)
 
 
 def _data(record: Record, key: str, given: str | Path | None) -> str | Path | None:

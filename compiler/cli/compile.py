@@ -63,7 +63,7 @@ def compile_command(
         elif model is not None:
             result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
         else:
-            raise click.MissingParameter(ctx=context, param=context.command.params[0])
+            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     if as_json:
         print_json(result.to_json())
     else:
