@@ -18,14 +18,14 @@ from targets.bundle.paths import MANIFEST_NAME
 from targets.bundle.schema import MAX_MANIFEST_BYTES, Manifest
 from targets.errors import IntegrityError, UsageError
 from targets.fields import Fields
-from targets.spec import EVIDENCE, FEATURE_PATTERN, RUNTIMES
+from targets.spec import EVIDENCE, FEATURE_PATTERN, MAX_LENGTH, RUNTIMES
 
 CALIBRATION: Final = "calibration"
 EVALUATION: Final = "evaluation"
 _CALIBRATING: Final = (CALIBRATION, "pruning", "held_out")
 """Data sets that come out of one file."""
 
-DATASET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*([./:]?[A-Za-z0-9_-]+)*")
+DATASET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*([./:][A-Za-z0-9_-]+)*")
 """A name of the `datasets` library, as in "glue/sst2:validation"; no path that leads upward."""
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -33,6 +33,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 _TOOL: Final = re.compile(r"[A-Za-z0-9._+-]{1,128}")
 _MOST_FILES: Final = 256
 _MOST_FEATURES: Final = 256
+_RANK: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +147,11 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"cannot read {path}: {reason}", hint) from error
 
 
-def _shape(fields: Fields, key: str) -> None:
-    for each in fields.numbers(key, 2):
-        if each != int(each):
-            raise fail(f"{fields.place(key)} must be two integers")
+def _check_shape(fields: Fields, key: str) -> None:
+    values = fields.items(key)
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+    if len(values) != _RANK or not whole or not all(0 < each <= MAX_LENGTH for each in values):
+        raise fail(f"{fields.place(key)} must be [batch, tokens]")
 
 
 _Check = Callable[[Fields, str], object]
@@ -170,7 +172,7 @@ _CONFIG: Final[Mapping[str, _Check]] = {
     "prune_flops": Fields.real_or_null,
     "prune_speedup": Fields.real_or_null,
     "prune": lambda fields, key: fields.choice_or_null(key, ("auto",)),
-    "prune_shape": _shape,
+    "prune_shape": _check_shape,
     "prune_targets": Fields.texts,
     "prune_align": Fields.integer,
     "prune_samples": Fields.integer,
