@@ -14,7 +14,6 @@ from targets.spec import TargetSpec
 NOT_EXPLAINED = (
     "tools, CPU features and target are those of the record, so that this is a defect: please report it"
 )
-_NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def _content(files: Sequence[FileEntry]) -> dict[str, str]:
 
 
 def _environment(then: Environment, target: TargetSpec) -> list[str]:
-    causes = _tools(then.tools, tool_versions()) if then.tools else []
+    causes = _tools(then.tools, tool_versions())
     cpu = cpu_record()
     if then.arch is not None and then.arch != cpu["arch"]:
         causes.append(f"a CPU of {then.arch} then, of {cpu['arch']} now")
@@ -74,8 +73,11 @@ def _environment(then: Environment, target: TargetSpec) -> list[str]:
 
 
 def _tools(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-    return [f"{name} {then.get(name, _NONE)} then, {now.get(name, _NONE)} now" for name in names]
+    return [
+        f"{name} {then[name]} then, {now.get(name, 'none')} now"
+        for name in sorted(then)
+        if then[name] != now.get(name)
+    ]
 
 
 def _evidence(then: Environment, now: object) -> list[str]:

@@ -6,20 +6,27 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jsonschema
 import pytest
 
 import compiler.build as building
+import compiler.compile as stages
+from calibration.examples import DataOptions
+from compiler import replay
 from compiler.replay import compile_from_manifest
 from compiler.result import BundleResult
 from targets import Bundle
 from targets.bundle.digest import content_digest
 from targets.bundle.schema import FileEntry
+from targets.errors import UsageError
 from tests.support.compiling import TARGET, Built, Data, Recorder, bertc, build, everything
 from tests.support.data import classification_rows, write_rows
 
-PROFILES = Path(__file__).resolve().parents[2] / "targets" / "profiles"
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "docs" / "schemas" / "compile.schema.json"
 TIMED = "report/metrics.json"
 SEARCH: dict[str, Any] = {
     **dict.fromkeys(("delta", "ci95", "uncertainty", "agreement")),
@@ -101,7 +108,7 @@ def test_without_data(onnx_model: Path, out: Path) -> None:
 
 
 def test_a_profile_of_ones_own(onnx_model: Path, out: Path, tmp_path: Path) -> None:
-    text = (PROFILES / f"{TARGET}.toml").read_text(encoding="utf-8")
+    text = (ROOT / "targets" / "profiles" / f"{TARGET}.toml").read_text(encoding="utf-8")
     profile = tmp_path / "shop.toml"
     profile.write_text(text.replace(f'id = "{TARGET}"', 'id = "shop-terminal"'), encoding="utf-8")
     built = build(onnx_model, out, target=str(profile), runtime="onnxruntime", precision="fp32")
@@ -142,7 +149,9 @@ def test_a_difference_is_written_and_said(
     assert f"no: {said}" in " ".join(ran.out.split())
     Bundle.open(out / f"own-{TARGET}.bundle").verify()
     ran = bertc("compile", onnx_model, "-o", out, "--from-manifest", record, *argv, "--json", "--force")
-    assert json.loads(ran.out)["bundles"][0]["reproduces"] is False
+    document = json.loads(ran.out)
+    assert document["bundles"][0]["reproduces"] is False
+    jsonschema.validate(document, json.loads(SCHEMA.read_bytes()))
 
 
 def edited(bundle: Path, folder: Path, edit: Any) -> Path:
@@ -221,6 +230,51 @@ def test_the_checkpoint_must_be_the_records(
     ran = bertc("compile", model, "-o", out, *own)
     ran.fails(2, "has no special_tokens_map.json, from which the bundle was compiled")
     assert not out.exists()
+
+
+def test_what_is_of_the_hub_need_not_be_given(
+    plain: Built, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    asked: list[tuple[Any, ...]] = []
+
+    def of_the_hub(document: dict[str, Any]) -> None:
+        document["provenance"] |= {"source": "hub", "model": "owner/tiny", "commit": commit}
+        for kind, each in document["provenance"]["data"].items():
+            each["name"] = f"owner/set:{kind}"
+
+    def open_dataset(source: str, task: str, options: DataOptions) -> SimpleNamespace:
+        asked.append((source, task, options.text_column))
+        known = manifest_of(plain.path)["provenance"]["data"][source.partition(":")[2]]
+        return SimpleNamespace(digest=known["sha256"])
+
+    def load_checkpoint(model: str, *, revision: str | None, **_: Any) -> None:
+        asked.append((model, revision))
+        raise UsageError("the hub cannot be reached", "connect")
+
+    monkeypatch.setattr(replay, "open_dataset", open_dataset)
+    monkeypatch.setattr(stages, "load_checkpoint", load_checkpoint)
+    record = edited(plain.path, tmp_path, of_the_hub)
+    bertc("compile", "-o", out, "--from-manifest", record).fails(2, "the hub cannot be reached")
+    task = "text-classification"
+    assert asked == [
+        ("owner/set:calibration", task, "text"),
+        ("owner/set:evaluation", task, "text"),
+        ("owner/tiny", commit),
+    ]
+
+
+def test_a_damaged_record(plain: Built, onnx_model: Path, out: Path, tmp_path: Path) -> None:
+    record = edited(plain.path, tmp_path, lambda document: document["provenance"]["config"].update(seed="3"))
+    ran = bertc("compile", onnx_model, "-o", out, "--from-manifest", record)
+    ran.fails(5, "bundle.json: provenance.config.seed must be an integer, not a string")
+    record = edited(plain.path, tmp_path, lambda document: document["provenance"].update(data={}))
+    ran = bertc("compile", onnx_model, "-o", out, "--from-manifest", record)
+    ran.fails(5, "bundle.json: provenance.config: static INT8 needs text to calibrate on")
+    record.write_text("{}")
+    bertc("compile", onnx_model, "-o", out, "--from-manifest", tmp_path).fails(
+        5, "bundle.json: format is not"
+    )
 
 
 def test_without_a_model_and_a_record() -> None:
