@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from compiler.attempts import Attempt
 from compiler.auto_precision import Mixed
@@ -18,7 +19,7 @@ from compiler.source import Source
 from targets.errors import IntegrityError, UsageError
 from targets.spec import TargetSpec
 
-OTHER_MODEL = "compile the checkpoint that the record names, with the bertc that it names"
+OTHER_MODEL: Final = "compile the checkpoint that the record names, with the bertc that it names"
 
 
 @dataclass(frozen=True, slots=True)

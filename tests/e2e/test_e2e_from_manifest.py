@@ -37,6 +37,18 @@ SEARCH: dict[str, Any] = {
     "labelled": True,
     "gate": {"max_drop": 1, "min_agreement": None},
 }
+CUT: dict[str, Any] = {
+    "modules": [{"name": "layer7.heads", "groups": 4, "kept": 3}],
+    "latency": {
+        "source": "measured",
+        "runtime": "onnxruntime",
+        "precision": "int8",
+        "shape": [1, 128],
+        "fixed_ms": 0.5,
+        "modules": {},
+        "expected_speedup": 1.5,
+    },
+}
 
 
 def again(bundle: Path, out: Path, model: Path, data: Path | None, **options: Any) -> BundleResult:
@@ -287,18 +299,28 @@ def test_no_record(onnx_model: Path, out: Path, name: str) -> None:
     ran.fails(2, "there is no bundle.json at", "the bundle.json in it")
 
 
-def test_a_record_of_another_model(plain: Built, onnx_model: Path, out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("claim", ["a search", "a cut"])
+def test_a_record_of_another_model(
+    plain: Built, onnx_model: Path, out: Path, tmp_path: Path, claim: str
+) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", classification_rows(120))
 
-    def claim_a_search(document: dict[str, Any]) -> None:
+    def edit(document: dict[str, Any]) -> None:
         for each in document["provenance"]["data"].values():
             each["sha256"] = hashlib.sha256(rows.read_bytes()).hexdigest()
-        document["provenance"]["config"]["precision"] = "auto"
-        quantization = document["compression"]["quantization"]
-        quantization["float"] = [{"name": "nowhere", "role": "layer0.ffn_up", "reason": "own"}]
-        quantization["scheme"]["search"] = SEARCH
+        compression, config = document["compression"], document["provenance"]["config"]
+        if claim == "a search":
+            config["precision"] = "auto"
+            compression["quantization"]["float"] = [{"name": "nowhere", "role": "head", "reason": "own"}]
+            compression["quantization"]["scheme"]["search"] = SEARCH
+        else:
+            config["prune_speedup"] = 1.5
+            compression["pruning"] = CUT
 
-    record = edited(plain.path, tmp_path, claim_a_search)
-    own = ("--from-manifest", record, "--calibration-data", rows, "--eval-data", rows)
-    bertc("compile", onnx_model, "-o", out, *own).fails(5, "the model has no product 'nowhere'")
+    own = ("--from-manifest", edited(plain.path, tmp_path, edit), "--calibration-data", rows)
+    part = {
+        "a search": "the model has no product 'nowhere'",
+        "a cut": "these are not the modules of the model",
+    }
+    bertc("compile", onnx_model, "-o", out, *own, "--eval-data", rows).fails(5, part[claim])
     assert not out.exists()
