@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from compiler.auto_precision import AutoPrecision
 from compiler.auto_prune import GRID, tried, walk_down
@@ -24,8 +25,22 @@ from targets.spec import TargetSpec
 Attempt = tuple[Source, list[Candidate]]
 
 
+class Strategy(Protocol):
+    """What a compile builds for its targets."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether it runs texts that were held out of the calibration data."""
+
+    def of(self, source: Source, spec: TargetSpec) -> Iterator[Attempt]:
+        """What to validate for a target, the preferred one first."""
+
+    def with_speedup(self, source: Source, spec: TargetSpec, best: Candidate) -> Source:
+        """With a speed-up in the record of the pruning, where the budget was one of time."""
+
+
 class Attempts:
-    """Prunes, quantizes and lowers a source for one target after the other.
+    """Prunes, quantizes and lowers a source for one target after the other, choosing by what it measures.
 
     Args:
         options: of the compile.
@@ -38,6 +53,11 @@ class Attempts:
         self._options = options
         self._clock = clock
         self._shared: AutoPrecision | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether `--precision auto` or `--prune auto` choose."""
+        return self._options.searched
 
     def of(self, source: Source, spec: TargetSpec) -> Iterator[Attempt]:
         """What to validate, the preferred one first; `--prune auto` has slower ones behind it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -40,12 +40,25 @@ class Mixed:
     Attributes:
         artifact: its files.
         quantized: with the plan that it was lowered from.
-        choice: what the search found.
+        choice: what the search found; None where none was made.
     """
 
     artifact: Artifact
     quantized: Quantized
-    choice: Choice
+    choice: Choice | None
+
+
+class ChoosesFloat(Protocol):
+    """Decides which products of a runtime's artifact stay in float."""
+
+    def choose(self, quantized: Quantized, artifact: Artifact, apart: Callable[[], Quantized]) -> Mixed:
+        """The artifact to ship.
+
+        Args:
+            quantized: all INT8.
+            artifact: its lowering.
+            apart: quantizes so that no layer depends on another being INT8.
+        """
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.cache import ArrayCache
-from compiler.auto_precision import AutoPrecision
+from compiler.auto_precision import ChoosesFloat
 from compiler.latency import fitting_shapes, full_feeds, interleave, median_ms
 from compiler.lower import onnxruntime as onnxruntime_lowering
 from compiler.lower import openvino as openvino_lowering
@@ -60,7 +60,7 @@ class Candidate:
     Attributes:
         artifact: its files.
         quantized: the graph and plan that it was lowered from.
-        choice: what stays in float, with `--precision auto`.
+        choice: what stays in float, where `--precision auto` searched for it.
         p50_ms: median latency by "batch x length", empty when nothing was compared.
     """
 
@@ -145,7 +145,7 @@ def build(
     clock: Clock,
     known: Known,
     max_length: int,
-    auto: AutoPrecision | None = None,
+    auto: ChoosesFloat | None = None,
     *,
     here: bool = True,
 ) -> list[Candidate]:
@@ -216,7 +216,7 @@ def _lower(
 
 
 def _candidate(
-    artifact: Artifact, quantized: Quantized, auto: AutoPrecision | None, apart: Callable[[], Quantized]
+    artifact: Artifact, quantized: Quantized, auto: ChoosesFloat | None, apart: Callable[[], Quantized]
 ) -> Candidate:
     if auto is None:
         return Candidate(artifact, quantized)

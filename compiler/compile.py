@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Unpack
@@ -10,12 +10,9 @@ from typing import Final, Unpack
 import onnx_ir as ir
 
 from calibration.examples import Example
-from compiler.attempts import Attempts
-from compiler.build import (
-    Candidate,
-    check_profiles,
-    open_artifact,
-)
+from compiler.attempts import Attempts, Strategy
+from compiler.blas import one_thread
+from compiler.build import Candidate, check_profiles, open_artifact
 from compiler.emulate.cpus import emulated_cpu
 from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
@@ -97,29 +94,58 @@ def compile_model(
     targets = (target,) if isinstance(target, str) else tuple(target)
     chosen = CompileOptions(targets=targets, **options)
     chosen.check()
-    with named_when_full(model):
-        return _Compile(str(model), Path(output), chosen, Clock(progress or Silent())).run()
+    clock = Clock(progress or Silent())
+    return run_compile(str(model), Path(output), chosen, Attempts(chosen, clock), clock)
+
+
+def run_compile(
+    model: str,
+    output: Path,
+    options: CompileOptions,
+    strategy: Strategy,
+    clock: Clock,
+    accept: Callable[[Checkpoint], None] | None = None,
+) -> CompileResult:
+    """Compile with any way to choose what is built.
+
+    Args:
+        model: as of `compile_model`.
+        output: the folder that receives the bundles.
+        options: checked already; they are recorded in the bundles.
+        strategy: what is built for each target.
+        clock: told of every stage.
+        accept: called with the checkpoint before the work; raises what it has against it.
+
+    Raises:
+        BertcError: as `compile_model`, and what `accept` raises.
+    """
+    with named_when_full(model), one_thread(clock.progress.warn):
+        return _Compile(model, output, options, strategy, clock).run(accept)
 
 
 class _Compile:
     """One run of the compiler; every method is one stage."""
 
-    def __init__(self, model: str, output: Path, options: CompileOptions, clock: Clock) -> None:
+    def __init__(
+        self, model: str, output: Path, options: CompileOptions, strategy: Strategy, clock: Clock
+    ) -> None:
         self._model = model
         self._output = output
         self._options = options
         self._clock = clock
-        self._attempts = Attempts(options, clock)
+        self._strategy = strategy
         self._opened = Opened()
         self._evidence: dict[str, Evidence] = {}
         self._emulated = False
         self._integers = IntegerAnswers(clock)
 
-    def run(self) -> CompileResult:
+    def run(self, accept: Callable[[Checkpoint], None] | None = None) -> CompileResult:
         specs = self._targets()
         sign_key = self._options.sign_key
         key = None if sign_key is None else load_private_key(sign_key)
         checkpoint = self._load()
+        if accept is not None:
+            accept(checkpoint)
         paths = [self._bundle_path(checkpoint, spec) for spec in specs]
         for path in paths:
             check_output(path, force=self._options.force)
@@ -133,7 +159,7 @@ class _Compile:
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
-            variant = self._attempts.with_speedup(variant, spec, best)
+            variant = self._strategy.with_speedup(variant, spec, best)
             draft = packer.draft(path, spec, variant, candidates, best)
             sample = samples.of(variant, best, spec) if self._emulated else None
             if self._options.validate_emulated and sample is not None and self._elsewhere(spec):
@@ -151,7 +177,7 @@ class _Compile:
     ) -> tuple[Source, list[Candidate], Candidate, Validation]:
         """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
         failures = []
-        for variant, candidates in self._attempts.of(source, spec):
+        for variant, candidates in self._strategy.of(source, spec):
             best, validation = self._validate(candidates, variant, spec)
             if validation.status != "failed":
                 return variant, candidates, best, validation
@@ -166,7 +192,7 @@ class _Compile:
             if spec.id in [other.id for other in specs[:index]]:
                 raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
             self._evidence[spec.id] = evidence_of(spec, here)
-            if self._options.searched and not computes_alike(spec, here):
+            if self._strategy.searches and not computes_alike(spec, here):
                 raise UnsupportedError(
                     f"--precision auto and --prune auto judge by the INT8 products of this machine, which "
                     f"saturate otherwise than those of {spec.id}",
@@ -201,11 +227,12 @@ class _Compile:
         data = self._opened = open_data(self._options, checkpoint, self._clock.progress.warn)
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
+        held_out = data.held_out if self._strategy.searches else None
         source = Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
         source = replace(
             source,
             texts=None if data.calibration is None else self._calibration_texts(data.calibration, source),
-            held_out=None if data.held_out is None else self._held_out(*data.held_out, source),
+            held_out=None if held_out is None else self._held_out(*held_out, source),
             reference=None if data.evaluator is None else self._reference(data.evaluator, source),
         )
         source = replace(source, sample=self._sample(source, data.sample))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import onnx_ir as ir
 
+from compiler.environment import cpu_record, target_digest, tool_versions
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.lower.artifact import Artifact
 from compiler.lower.openvino import device_options
@@ -20,18 +20,6 @@ from targets.bundle.device import backend_version
 from targets.bundle.schema import Manifest, PlacementRecord, RuntimeSpec, TargetRecord, TensorSpec
 from targets.spec import TargetSpec, lengths_within
 
-_TOOLS: Final = (
-    "bertc",
-    "torch",
-    "transformers",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "onnxruntime",
-    "openvino",
-    "tensorrt-rtx-cu13-bindings",
-    "numpy",
-)
 _DTYPES: Final = {ir.DataType.INT64: "int64", ir.DataType.FLOAT: "float32"}
 
 
@@ -90,7 +78,9 @@ def make_manifest(
         provenance={
             **checkpoint.provenance,
             "model_type": checkpoint.model_type,
-            "tools": _versions(),
+            "tools": tool_versions(),
+            "cpu": cpu_record(),
+            "profile": target_digest(target),
             "config": _config(options),
             "passes": [each.to_json() for each in passes],
             "data": dict(data),
@@ -163,13 +153,3 @@ def _config(options: CompileOptions) -> dict[str, Any]:
         "ranges": options.ranges,
         "smooth": options.smooth,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for tool in _TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found

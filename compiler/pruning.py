@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from calibration.cache import ArrayCache, cache_key
 from compiler.build import choose_runtimes, precision_for
+from compiler.decisions import RecordedCut
 from compiler.deployed import quick_backend
 from compiler.evidence import evidence_of
 from compiler.latency import full_feeds, interleave, median_ms, speedup
@@ -105,6 +106,17 @@ class Pruning:
         expected = round(1.0 / self._pruner.share(latency, kept), 4)
         record = {**latency.to_json(), "expected_speedup": expected}
         return replace(self._cut(kept), latency=record)
+
+    def as_recorded(self, cut: RecordedCut) -> Pruned:
+        """The graph that was cut so before; nothing is timed or chosen.
+
+        Raises:
+            UsageError: other modules than this graph's, or numbers of groups that they cannot be cut to.
+        """
+        kept = {name: after for name, (_, after) in cut.modules.items()}
+        self._pruner.check({name: before for name, (before, _) in cut.modules.items()}, kept)
+        self._weigh()
+        return replace(self._cut(kept), latency=cut.latency, tried=cut.tried)
 
     def reach(self, latency: Latency) -> float:
         """The largest speed-up that a table promises."""

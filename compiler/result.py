@@ -29,7 +29,10 @@ class BundleResult:
         quantization: of `QuantPlan.to_json`.
         runs_here: whether this machine can run it.
         emulation: the CPU that can stand for its target; None where none can. What follows `seconds` is not
-            in the JSON of a compile.
+            in the JSON of a compile, but for `reproduces`.
+        reproduces: whether it has the content digest of the record that it was compiled from; None, and not
+            in the JSON, where it was compiled from none.
+        differences: what differs from that record, and why, in one line.
     """
 
     path: Path
@@ -46,6 +49,8 @@ class BundleResult:
     pruning: Mapping[str, Any] = field(default_factory=dict)
     runs_here: bool = True
     emulation: str | None = None
+    reproduces: bool | None = None
+    differences: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """An interface: scripts read these names."""
@@ -60,6 +65,7 @@ class BundleResult:
             "validation": self.validation.to_json(),
             "candidates": [dict(each) for each in self.candidates],
             "seconds": {name: round(spent, 3) for name, spent in self.seconds.items()},
+            **({} if self.reproduces is None else {"reproduces": self.reproduces}),
         }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -138,13 +138,38 @@ class Fields:
         value = self._get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, "a number", value)
-        if not 0 <= value < math.inf:
+        if not 0 <= value <= sys.float_info.max:
             raise self._fail(f"{self.place(key)} must be a number from 0")
         return float(value)
 
     def real_or_null(self, key: str) -> float | None:
         """A finite number that is not negative, or null."""
         return None if self._get(key) is None else self.real(key)
+
+    def number(self, key: str) -> float:
+        """A finite number of either sign."""
+        value = self._get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(key, "a number", value)
+        if not abs(value) <= sys.float_info.max:
+            raise self._fail(f"{self.place(key)} must be a finite number")
+        return float(value)
+
+    def number_or_null(self, key: str) -> float | None:
+        """A finite number of either sign, or null."""
+        return None if self._get(key) is None else self.number(key)
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """A list of so many finite numbers."""
+        values = self.items(key)
+        if len(values) != count:
+            raise self._fail(f"{self.place(key)} must be {count} numbers")
+        own = Fields({str(place): each for place, each in enumerate(values)}, self.place(key), self._fail)
+        return tuple(own.number(str(place)) for place in range(count))
+
+    def numbers_or_null(self, key: str, count: int) -> tuple[float, ...] | None:
+        """A list of so many finite numbers, or null."""
+        return None if self._get(key) is None else self.numbers(key, count)
 
     def flag(self, key: str) -> bool:
         """A boolean."""

@@ -18,10 +18,11 @@ from compiler.cli.options import (
     tuning_options,
 )
 from targets.cli.options import print_json
+from targets.errors import UsageError
 
 
 @click.command("compile", short_help="Compile a checkpoint for a device.")
-@click.argument("model")
+@click.argument("model", required=False)
 @target_options
 @accuracy_options
 @column_options
@@ -29,21 +30,51 @@ from targets.cli.options import print_json
 @pruning_options
 @tuning_options
 @output_options
+@click.pass_context
 def compile_command(
-    model: str, targets: tuple[str, ...], output: Path, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    model: str | None,
+    targets: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+    from_manifest: Path | None,
+    **options: Any,
 ) -> None:
     """Compile MODEL (a Hugging Face folder, a hub id or an .onnx file) for a device.
 
     The compiled artifact is validated against the checkpoint in FP32, in the runtime that ships; a model
     that loses more than --max-drop is not written.
+
+    With --from-manifest a bundle is compiled again from its own record. Its data must be given again, and is
+    compared with the record, as the files of MODEL are; options that are not the record's are refused.
     """
     require_host()
     from compiler.cli.console import console_progress, print_summary
     from compiler.compile import compile_model
+    from compiler.replay import compile_from_manifest
 
     with console_progress(quiet=as_json) as progress:
-        result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
+        if from_manifest is not None:
+            given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
+            result = compile_from_manifest(
+                from_manifest, output, model=model, target=_only(targets), progress=progress, **given
+            )
+        elif model is not None:
+            result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
+        else:
+            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     if as_json:
         print_json(result.to_json())
     else:
         print_summary(result)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
+def _only(targets: tuple[str, ...]) -> str | None:
+    if len(targets) > 1:
+        raise UsageError("--from-manifest is of one target", "give --target once, or leave it out")
+    return targets[0] if targets else None

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from compiler.report.text import precision_rows, pruning_rows, validation_rows
+from compiler.report.text import precision_rows, pruning_rows, reproduction_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning
 
@@ -125,6 +125,7 @@ def _table(bundle: BundleResult) -> Table:
         *pruning_rows(bundle.pruning),
         *precision_rows(bundle.quantization),
         *validation_rows(bundle.validation),
+        *reproduction_rows(bundle.reproduces, bundle.differences),
     ):
         table.add_row(label, text)
     for each in bundle.candidates:

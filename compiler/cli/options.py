@@ -41,6 +41,12 @@ def target_options(function: Command) -> Command:
     """Adds what to build and where to put it."""
     return _together(
         function,
+        folder(
+            "--from-manifest",
+            metavar="BUNDLE",
+            help="Compile a bundle again from its own record, bundle.json or the folder it is in, and say "
+            "whether the same bytes come out. MODEL may be left out if it is of the hub.",
+        ),
         click.option(
             "--target",
             "-t",

@@ -18,7 +18,7 @@ SourceKind: TypeAlias = Literal["folder", "hub", "onnx"]
 HUB_PATTERNS: Final = ("*.json", "*.safetensors", "*.model", "vocab.txt", "merges.txt", "README.md")
 HUB_IGNORED: Final = ("onnx/*", "openvino/*", "coreml/*", "checkpoint-*/*", "runs/*")
 
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+HUB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _GENERIC_STEMS: Final = frozenset({"model", "onnx", "encoder"})
 
 
@@ -56,7 +56,7 @@ def resolve_source(model: str | Path, revision: str | None = None) -> Source:
     path = Path(os.path.expanduser(model))
     if text.strip() and _exists(path):
         return _local(path)
-    if isinstance(model, Path) or _HUB_ID.fullmatch(text) is None or path.suffix == ".onnx":
+    if isinstance(model, Path) or HUB_ID.fullmatch(text) is None or path.suffix == ".onnx":
         raise _not_found(text, path)
     return _download(text, revision)
 

@@ -23,7 +23,7 @@ from compiler.prune.options import PruneOptions
 from compiler.prune.refit import Refit
 from compiler.prune.sequential import Cut, solve_in_sequence
 from compiler.prune.statistics import Batches, Statistics, gather, weights_of
-from targets.errors import UnsupportedError
+from targets.errors import UnsupportedError, UsageError
 
 STEP: Final = 32
 Advance = Callable[[int], None]
@@ -199,6 +199,24 @@ class Pruner:
         choose = allocate if self._options.allocation == "error" else allocate_uniform
         chosen = choose(modules, budget)
         return {each.name: level.kept for each, level in zip(modules, chosen, strict=True)}
+
+    def check(self, groups: Mapping[str, int], kept: Mapping[str, int]) -> None:
+        """Compare a choice that was made before with the modules.
+
+        Args:
+            groups: of each module before it is cut, by its name.
+            kept: after.
+
+        Raises:
+            UsageError: other modules, or a number that is none of a module's levels.
+        """
+        if {each.name: each.groups for each in self.modules} != dict(groups):
+            raise UsageError("these are not the modules of the model", "cut a model of this architecture")
+        for each in self.modules:
+            if kept[each.name] not in levels_of(each, self._options.align):
+                raise UsageError(
+                    f"{each.name} cannot be cut to {kept[each.name]}", "cut to a multiple of the alignment"
+                )
 
     def cut(self, kept: Mapping[str, int], length: int, advance: Advance | None = None) -> Pruned:
         """The graph with so many groups of each module, solved anew on the pruned stream.

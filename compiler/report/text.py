@@ -78,6 +78,13 @@ def _metric(validation: Validation) -> str:
     return text + (f", 95% interval {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ")")
 
 
+def reproduction_rows(reproduces: bool | None, differences: str) -> list[tuple[str, str]]:
+    """Whether a bundle is that of the record it was compiled from; nothing where there was none."""
+    if reproduces is None:
+        return []
+    return [("reproduces", "yes, the same content digest" if reproduces else f"no: {differences}")]
+
+
 def pruning_rows(pruning: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What was cut, of `Pruned.to_json`; nothing where nothing was."""
     if not pruning:

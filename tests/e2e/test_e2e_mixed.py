@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from compiler.replay import compile_from_manifest
 from targets import Bundle
 from targets.errors import AccuracyGateError, UsageError
 from tests.support.compiling import (
@@ -17,6 +18,7 @@ from tests.support.compiling import (
     TARGET,
     Built,
     Checkpoints,
+    Recorder,
     bertc,
     build,
     everything,
@@ -163,6 +165,22 @@ def test_the_same_table_gives_the_same_bundle(
     assert reasons[0]["float"] == reasons[1]["float"]
 
 
+def test_its_manifest_gives_the_same_bundle_without_a_search(
+    mended: Built, out: Path, broken: Path, texts: Path
+) -> None:
+    progress = Recorder()
+    data = {"calibration_data": texts, "eval_data": texts}
+    done = compile_from_manifest(mended.path, out, model=broken, progress=progress, threads=2, **data)
+    (again,) = done.bundles
+    assert again.reproduces is True
+    assert not {"measuring sensitivities", "held-out texts in FP32"} & set(progress.started)
+    assert not [stage for stage in progress.started if stage.startswith("timing")]
+    first, second = (Bundle.open(each).manifest for each in (mended.path, again.path))
+    assert first.provenance == second.provenance
+    assert first.compression == second.compression
+    assert first.placement == second.placement
+
+
 def test_without_auto_the_gate_refuses_the_model(broken: Path, texts: Path, out: Path) -> None:
     options = {**AUTO, "precision": "int8", "runtime": "onnxruntime"}
     with pytest.raises(AccuracyGateError, match="below --min-agreement"):
@@ -178,6 +196,12 @@ def test_a_model_that_int8_does_not_hurt_stays_int8(sound: Path, texts: Path, tm
     assert "measuring sensitivities" not in built.progress.started
     record = json.loads((built.path.with_suffix(".debug") / "quantization.json").read_text())
     assert record["ranking"] == []
+    progress = Recorder()
+    done = compile_from_manifest(
+        built.path, tmp_path / "again", model=sound, progress=progress, calibration_data=texts
+    )
+    assert done.bundles[0].reproduces is True
+    assert search_of(done.bundles[0].path) == found
 
 
 def test_labels_decide_where_there_are_some(checkpoint: Checkpoints, tmp_path: Path) -> None:

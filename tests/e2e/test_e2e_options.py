@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -331,47 +328,3 @@ def test_a_tiny_sample_of_evaluation_data(onnx_model: Path, data: Path, out: Pat
     again = bertc("validate", built.path, "--eval-data", data, "--json")
     assert json.loads(again.out)["n"] == 10
     assert json.loads(again.out)["status"] == "passed"
-
-
-def test_two_processes_agree(checkpoint: Checkpoints, data: Path, tmp_path: Path) -> None:
-    model = checkpoint(layers=1)
-    code = f"""
-import sys
-from compiler import compile_model
-from tests.support.compiling import traced_once
-with traced_once():
-    for runtime in {RUNTIMES!r}:
-        done = compile_model({str(model)!r}, sys.argv[1] + "/" + runtime, runtime=runtime,
-                             calibration_data={str(data)!r}, eval_data={str(data)!r}, max_drop=1.0)
-        print(done.bundles[0].content_digest)
-"""
-    running = []
-    for index, seed in enumerate(("1", "4242")):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONHASHSEED": seed,
-            "BERTC_CACHE_DIR": str(folder / "cache"),
-        }
-        command = [sys.executable, "-c", code, str(folder)]
-        running.append(
-            subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-        )
-    found = [process.communicate(timeout=300)[0].split() for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    assert len(found[0]) == 2
-    assert found[0] == found[1]
-    for runtime in RUNTIMES:
-        first, second = (next((tmp_path / name / runtime).glob("*.bundle")) for name in ("0", "1"))
-        files = [path for path in everything(first) if (first / path).is_file()]
-        same = [path for path in files if not path.startswith(("report/", "SHA256SUMS", "bundle.json"))]
-        assert same
-        for path in same:
-            assert (first / path).read_bytes() == (second / path).read_bytes(), path
-        leaks = [str(tmp_path), str(model), os.uname().nodename]
-        for path in files:
-            if not path.startswith("report/"):
-                content = (first / path).read_bytes()
-                assert not [leak for leak in leaks if leak.encode() in content], path

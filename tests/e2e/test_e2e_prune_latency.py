@@ -13,10 +13,11 @@ import pytest
 import compiler.compile as stages
 import compiler.pruning as stage
 from compiler.prune.latency import Latency, estimate
+from compiler.replay import compile_from_manifest
 from compiler.validate import Validation
 from targets import Bundle
 from targets.errors import UsageError
-from tests.support.compiling import RUNTIMES, bertc, build
+from tests.support.compiling import RUNTIMES, Recorder, bertc, build
 from tests.support.data import classification_rows, write_rows
 
 COMMON: dict[str, Any] = {
@@ -64,6 +65,19 @@ def pruning_of(path: Path) -> Any:
     return Bundle.open(path).manifest.compression["pruning"]
 
 
+def same_again(bundle: Path, model: Path, texts: Path, out: Path, **options: Any) -> None:
+    """Compiled from its manifest, with nothing timed and nothing tried."""
+    progress = Recorder()
+    given = {"calibration_data": texts, "eval_data": texts, **options}
+    done = compile_from_manifest(bundle, out, model=model, progress=progress, **given)
+    (again,) = done.bundles
+    assert again.reproduces is True
+    assert not [stage for stage in progress.started if stage.startswith(("timing", "held-out"))]
+    first, second = (Bundle.open(each).manifest for each in (bundle, again.path))
+    assert first.provenance == second.provenance
+    assert first.compression == second.compression
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_speed_up(onnx_model: Path, texts: Path, out: Path, runtime: Any, precision: Any) -> None:
@@ -79,6 +93,8 @@ def test_a_speed_up(onnx_model: Path, texts: Path, out: Path, runtime: Any, prec
     assert 0 < pruning["flops_kept"] < 1
     assert "timing against the dense model" in built.progress.finished
     assert bertc("selftest", built.path).code == 0
+    if precision == "int8":
+        same_again(built.path, onnx_model, texts, out / "again")
 
 
 def test_a_table_is_measured_once(
@@ -161,6 +177,8 @@ def test_auto_keeps_the_fastest_that_holds(onnx_model: Path, texts: Path, out: P
     assert pruning["latency"]["expected_speedup"] >= fastest > 1
     provenance: Any = Bundle.open(built.path).manifest.provenance
     assert provenance["data"]["held_out"]["texts"] > 64
+    if precision != "int8":
+        same_again(built.path, onnx_model, texts, out / "again")
 
 
 def test_auto_ships_the_dense_model_where_nothing_holds(onnx_model: Path, texts: Path, out: Path) -> None:
@@ -170,6 +188,7 @@ def test_auto_ships_the_dense_model_where_nothing_holds(onnx_model: Path, texts:
     assert any("--prune auto cut nothing: at 1.1x" in each for each in built.progress.warnings)
     assert built.result.content_digest == plain.result.content_digest
     assert "pruning" not in Bundle.open(built.path).manifest.compression
+    same_again(built.path, onnx_model, texts, out / "again", eval_data=None)
 
 
 def test_auto_steps_back_where_the_evaluation_refuses(

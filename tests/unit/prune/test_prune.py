@@ -225,6 +225,19 @@ def test_a_budget_out_of_reach(traced: Traced) -> None:
         pruned(passed(traced), 0.01, replace(OPTIONS, targets=("ffn",)))
 
 
+def test_a_choice_that_was_made_for_another_model(traced: Traced) -> None:
+    pruner = Pruner(passed(traced), batches(), (), OPTIONS)
+    groups = {each.name: each.groups for each in pruner.modules}
+    pruner.check(groups, dict.fromkeys(groups, 0))
+    first, other = next(iter(groups)), next(each for each in groups if each.endswith("ffn"))
+    for wrong in ({first: groups[first]}, {**groups, first: groups[first] + 1}, {**groups, "own": 1}):
+        with pytest.raises(UsageError, match="not the modules of the model"):
+            pruner.check(wrong, dict.fromkeys(wrong, 0))
+    with pytest.raises(UsageError, match=f"{other} cannot be cut to 3"):
+        pruner.check(groups, {**groups, other: 3})
+    assert not pruner.weighed
+
+
 def test_levels() -> None:
     model = encoder(layers=1)
     heads, ffn = find_modules(model).modules
