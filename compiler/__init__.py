@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compiler.compile import compile_model as compile_model
     from compiler.options import CompileOptions as CompileOptions
-    from compiler.replay import compile_from_manifest as compile_from_manifest
+    from compiler.replay.compile import compile_from_manifest as compile_from_manifest
 
 __all__ = ["CompileOptions", "compile_from_manifest", "compile_model"]
 
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return compile_model
     if name == "compile_from_manifest":
-        from compiler.replay import compile_from_manifest
+        from compiler.replay.compile import compile_from_manifest
 
         return compile_from_manifest
     if name == "CompileOptions":

@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from calibration.cache import ArrayCache, cache_key
 from compiler.build import choose_runtimes, precision_for
-from compiler.decisions import RecordedCut
 from compiler.deployed import quick_backend
 from compiler.evidence import evidence_of
 from compiler.latency import full_feeds, interleave, median_ms, speedup
@@ -27,6 +26,7 @@ from compiler.prune.directions import Answer
 from compiler.prune.latency import SHARES, TURNS, Latency, estimate, kind_of, measure, steps
 from compiler.prune.options import PruneOptions
 from compiler.prune.prune import Pruned, Pruner
+from compiler.replay.decisions import RecordedCut
 from compiler.texts import TextFeeds
 from targets.bundle.device import backend_version
 from targets.detect import machine

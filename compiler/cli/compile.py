@@ -52,7 +52,7 @@ def compile_command(
     require_host()
     from compiler.cli.console import console_progress, print_summary
     from compiler.compile import compile_model
-    from compiler.replay import compile_from_manifest
+    from compiler.replay.compile import compile_from_manifest
 
     with console_progress(quiet=as_json) as progress:
         if from_manifest is not None:

@@ -15,8 +15,8 @@ import pytest
 import compiler.build as building
 import compiler.compile as stages
 from calibration.examples import DataOptions
-from compiler import replay
-from compiler.replay import compile_from_manifest
+from compiler.replay import compile as replay
+from compiler.replay.compile import compile_from_manifest
 from compiler.result import BundleResult
 from targets import Bundle
 from targets.bundle.digest import content_digest

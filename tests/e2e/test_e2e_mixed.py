@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compiler.replay import compile_from_manifest
+from compiler.replay.compile import compile_from_manifest
 from targets import Bundle
 from targets.errors import AccuracyGateError, UsageError
 from tests.support.compiling import (

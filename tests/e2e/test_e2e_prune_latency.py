@@ -13,7 +13,7 @@ import pytest
 import compiler.compile as stages
 import compiler.pruning as stage
 from compiler.prune.latency import Latency, estimate
-from compiler.replay import compile_from_manifest
+from compiler.replay.compile import compile_from_manifest
 from compiler.validate import Validation
 from targets import Bundle
 from targets.errors import UsageError

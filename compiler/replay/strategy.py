@@ -9,12 +9,12 @@ from typing import Final
 from compiler.attempts import Attempt
 from compiler.auto_precision import Mixed
 from compiler.build import LOWERINGS, Candidate, build
-from compiler.decisions import Decisions, RecordedFloats
 from compiler.lower.artifact import Artifact
 from compiler.options import CompileOptions
 from compiler.progress import Clock
 from compiler.quantize.mixed import with_float
 from compiler.quantize.quantizer import Quantized
+from compiler.replay.decisions import Decisions, RecordedFloats
 from compiler.source import Source
 from targets.errors import IntegrityError, UsageError
 from targets.spec import TargetSpec

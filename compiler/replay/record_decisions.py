@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from compiler.decisions import Decisions, RecordedCut, RecordedFloats
 from compiler.options import CompileOptions
+from compiler.replay.decisions import Decisions, RecordedCut, RecordedFloats
 from targets.errors import BertcError
 from targets.fields import Fields
 from targets.latency import read_latency

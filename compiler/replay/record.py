@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from compiler.decisions import Decisions
 from compiler.frontend.source import HUB_ID, SourceKind
 from compiler.options import PRECISION_CHOICES, CompileOptions
-from compiler.record_decisions import read_decisions
+from compiler.replay.decisions import Decisions
+from compiler.replay.record_decisions import read_decisions
 from targets.bundle.digest import content_digest
 from targets.bundle.parse import parse_manifest
 from targets.bundle.paths import MANIFEST_NAME

@@ -12,20 +12,20 @@ from calibration.data import open_dataset
 from calibration.examples import DataOptions
 from calibration.readers import READERS
 from compiler.build import check_profiles
-from compiler.comparison import compare
 from compiler.compile import run_compile
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.options import CompileOptions, OptionFields
 from compiler.progress import Clock, Progress, Silent
-from compiler.record import CALIBRATION, DATASET_NAME, EVALUATION, Origin, Record, fail, read_record
-from compiler.replayed import Replayed
+from compiler.replay.comparison import compare
+from compiler.replay.record import CALIBRATION, DATASET_NAME, EVALUATION, Origin, Record, fail, read_record
+from compiler.replay.strategy import Replayed
 from compiler.result import CompileResult
 from targets.bundle.reader import Bundle
 from targets.errors import UsageError
 from targets.registry import get_target, list_targets
 from targets.spec import TargetSpec
 
-FREE: Final = frozenset({"name", "threads", "dump_ir", "keep_debug", "force"})
+FREE: Final = frozenset({"name", "threads", "dump_ir", "sign_key", "keep_debug", "force"})
 """Options that change no content: they are taken from the user."""
 _DATA: Final = {"calibration_data": CALIBRATION, "eval_data": EVALUATION}
 _OTHERWISE: Final = "leave it out, or compile without --from-manifest"

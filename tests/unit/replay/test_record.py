@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler import record as reading
-from compiler.comparison import NOT_EXPLAINED, compare
 from compiler.environment import cpu_record, target_digest, tool_versions
 from compiler.manifest import _config
 from compiler.options import CompileOptions
-from compiler.record import CALIBRATION, DATASET_NAME, EVALUATION, Record, read_record
+from compiler.replay import record as reading
+from compiler.replay.comparison import NOT_EXPLAINED, compare
+from compiler.replay.record import CALIBRATION, DATASET_NAME, EVALUATION, Record, read_record
 from targets.errors import IntegrityError, UsageError
 from targets.registry import get_target
 from tests.support.bundles import listed_manifest

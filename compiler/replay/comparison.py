@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.environment import cpu_record, target_digest, tool_versions
-from compiler.record import Environment, Record
+from compiler.replay.record import Environment, Record
 from targets.bundle.digest import DIGEST_ROLES
 from targets.bundle.schema import FileEntry, Manifest
 from targets.spec import TargetSpec

@@ -1,0 +1,1 @@
+"""A bundle compiled again from its own record."""
