@@ -67,7 +67,7 @@ class Compared:
         """In a table."""
         if self.error:
             return "fails"
-        other = f", {self.answers} other answers" if self.answers else ""
+        other = f", {self.answers} other answer{'s' * (self.answers > 1)}" if self.answers else ""
         if self.difference is None:
             return "same ids" if not self.answers else f"{self.answers} other ids"
         return ("0" if self.difference == 0 else f"{self.difference:.1e}") + other
