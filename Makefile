@@ -13,16 +13,22 @@ COMPILE := $(VENV)/.stamp-compile
 DEMO := $(VENV)/.stamp-demo
 DEV := $(VENV)/.stamp-dev
 
+# Hugging Face's clients, which bertc does not use: what loads a bundle's model/ beside bertc.
+CLIENTS_VENV ?= .venv-clients
+CLIENTS := $(CLIENTS_VENV)/.stamp
+CLIENTS_NEW := $(CLIENTS_VENV)-new/.stamp
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench clients clean
 
 help:
-	@echo "make demo    install, compile real weights for this machine and print the result"
-	@echo "make test    install what the tests need and run them"
-	@echo "make lint    ruff, mypy and the import rules"
-	@echo "make bench   the timings that the README quotes"
-	@echo "make clean   remove $(VENV), caches and build output"
+	@echo "make demo      install, compile real weights for this machine and print the result"
+	@echo "make test      install what the tests need and run them"
+	@echo "make lint      ruff, mypy and the import rules"
+	@echo "make bench     the timings that the README quotes"
+	@echo "make clients   the answers of Hugging Face's clients that load bundles, beside bertc's"
+	@echo "make clean     remove $(VENV), caches and build output"
 
 demo: $(DEMO)
 	$(BIN)/bertc demo
@@ -39,8 +45,12 @@ lint: $(DEV)
 bench: $(DEMO)
 	$(BIN)/python -m tools.bench $(BENCH_ARGS)
 
+clients: $(DEV) $(DEMO) $(CLIENTS) $(CLIENTS_NEW)
+	$(BIN)/python -m tools.client_answers --python $(CLIENTS_VENV)/bin/python \
+	  --python $(CLIENTS_VENV)-new/bin/python $(CLIENTS_ARGS)
+
 clean:
-	rm -rf $(VENV) build dist bertc.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS_VENV) $(CLIENTS_VENV)-new build dist bertc.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(PACKAGES) tests tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BASE): constraints.txt
@@ -66,4 +76,21 @@ $(DEMO): $(COMPILE)
 
 $(DEV): $(COMPILE)
 	$(INSTALL) --no-build-isolation --editable '.[compile,dev]'
+	@touch $@
+
+$(CLIENTS): constraints-clients.txt
+	@echo "installing into $(CLIENTS_VENV) (once, a few minutes)"
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< \
+	  optimum-onnx[onnxruntime] optimum-intel[openvino] sentence-transformers
+	@touch $@
+
+# optimum-intel 2.2 asks for torchvision, which no text model uses and which may not fit torch's build.
+$(CLIENTS_NEW): constraints-clients-new.txt
+	@echo "installing into $(CLIENTS_VENV)-new (once, a few minutes)"
+	$(PYTHON) -m venv $(CLIENTS_VENV)-new
+	$(CLIENTS_VENV)-new/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< \
+	  sentence-transformers optimum nncf openvino openvino-tokenizers requests
+	$(CLIENTS_VENV)-new/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< \
+	  --no-deps optimum-intel
 	@touch $@
