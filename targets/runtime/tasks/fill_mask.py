@@ -10,6 +10,7 @@ import numpy as np
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array
 from targets.runtime.inference import Inference
+from targets.runtime.limits import MAX_FILLED_CHARACTERS
 from targets.runtime.tasks.scores import softmax, strip_span
 from targets.runtime.tokenize import TextEncoder
 
@@ -53,11 +54,19 @@ def decode(inference: Inference, encoder: TextEncoder, *, top_k: int = 5) -> Fil
         top_k: candidates of each mask.
 
     Raises:
-        UsageError: the tokenizer has no mask token, or the text, as far as the model reads it, has no mask.
+        UsageError: the tokenizer has no mask token, or the text, as far as the model reads it, has no mask, or
+            the candidates' texts would be longer than `MAX_FILLED_CHARACTERS` together.
     """
     window = inference.windows[0]
     places = mask_positions(inference, encoder)
     names = (inference.item,) if isinstance(inference.item, str) else inference.item
+    written = len(places) * min(top_k, encoder.vocab_size) * max(map(len, names))
+    if written > MAX_FILLED_CHARACTERS:
+        raise UsageError(
+            f"{len(places)} masks in the text {names[0][:40]!r} of {max(map(len, names))} characters: {top_k} "
+            f"candidates for each would be {written} characters",
+            f"cut the text, or ask for fewer: at most {MAX_FILLED_CHARACTERS} characters are written",
+        )
     masks = []
     for place in places:
         text = names[window.encoding.sequence_ids[place] or 0]
