@@ -80,7 +80,8 @@ def frame_of(tokenizer: Tokenizer, texts: int) -> Frame:
     Raises:
         UnsupportedError: it makes no tokens, or does not put each text once, in order.
     """
-    raw = tokenizer.encode(*[_probe(tokenizer)] * texts)
+    probe = _probe(tokenizer)
+    raw = tokenizer.encode(probe, probe if texts > 1 else None)
     specials: list[list[int]] = [[]]
     special_types: list[list[int]] = [[]]
     text_types: list[int] = []
@@ -142,5 +143,6 @@ def _words(tokenizer: Tokenizer) -> Iterator[str]:
 
 def _odd(how: str) -> UnsupportedError:
     return UnsupportedError(
-        f"the tokenizer's template is not one of a BERT-like model: {how}", "use the checkpoint's own tokenizer"
+        f"the tokenizer's template is not one of a BERT-like model: {how}",
+        "use the checkpoint's own tokenizer",
     )

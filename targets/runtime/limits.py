@@ -25,6 +25,9 @@ MAX_TOP_K: Final = 1000
 MAX_FILLED_CHARACTERS: Final = 1_000_000
 """Characters of the texts that fill-mask writes for one text: one text for each candidate of each mask."""
 
+MAX_TUNE_CHARACTERS: Final = 10 * MAX_CHARACTERS
+"""Characters of the texts of a file that tuning times, together; what comes after is not read."""
+
 CHUNK_TEXTS: Final = 1024
 """Texts that are tokenized, grouped by length and run before the next are looked at."""
 

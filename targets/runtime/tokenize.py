@@ -139,9 +139,7 @@ class TextEncoder:
         found = []
         for number, own in enumerate(owned, start=first):
             texts = [next(rest) for _ in own]
-            found.append(
-                self._windows(texts, stride, f"text {number}") if windows else [self._one(texts)]
-            )
+            found.append(self._windows(texts, stride, f"text {number}") if windows else [self._one(texts)])
         return found
 
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Array]:

@@ -189,7 +189,7 @@ class ShapeModels:
             if read is None or length in self._models:
                 return
             start = time.perf_counter()
-            network = network or read()
+            network = read() if network is None else network
             requests = Requests(compile_fixed(self._core, network, length, "CPU", self._properties))
             with self._lock:
                 if self._read is None:

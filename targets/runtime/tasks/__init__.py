@@ -88,7 +88,8 @@ def make_decoder(
         threshold: the least score of a label in multi-label classification.
 
     Raises:
-        UsageError: `top_k` below 1 or above `MAX_TOP_K`, a threshold outside [0, 1], or fill-mask without a mask token.
+        UsageError: `top_k` outside [1, `MAX_TOP_K`], a threshold outside [0, 1], or fill-mask without a mask
+            token.
     """
     if not 1 <= top_k <= MAX_TOP_K:
         raise UsageError(f"top_k is {top_k}", f"give 1 to {MAX_TOP_K}")

@@ -54,25 +54,29 @@ def decode(inference: Inference, encoder: TextEncoder, *, top_k: int = 5) -> Fil
         top_k: candidates of each mask.
 
     Raises:
-        UsageError: the tokenizer has no mask token, or the text, as far as the model reads it, has no mask, or
+        UsageError: the tokenizer has no mask token; the text, as far as the model reads it, has no mask; or
             the candidates' texts would be longer than `MAX_FILLED_CHARACTERS` together.
     """
     window = inference.windows[0]
     places = mask_positions(inference, encoder)
     names = (inference.item,) if isinstance(inference.item, str) else inference.item
-    written = len(places) * min(top_k, encoder.vocab_size) * max(map(len, names))
-    if written > MAX_FILLED_CHARACTERS:
-        raise UsageError(
-            f"{len(places)} masks in the text {names[0][:40]!r} of {max(map(len, names))} characters: {top_k} "
-            f"candidates for each would be {written} characters",
-            f"cut the text, or ask for fewer: at most {MAX_FILLED_CHARACTERS} characters are written",
-        )
+    _check_written(len(places), min(top_k, encoder.vocab_size), names)
     masks = []
     for place in places:
         text = names[window.encoding.sequence_ids[place] or 0]
         start, end = strip_span(text, *window.encoding.offsets[place])
         masks.append(_candidates(window.outputs["logits"][place], text, start, end, encoder, top_k))
     return FillMask(tuple(masks))
+
+
+def _check_written(masks: int, top_k: int, texts: tuple[str, ...]) -> None:
+    longest = max(map(len, texts))
+    written = masks * top_k * longest
+    if written > MAX_FILLED_CHARACTERS:
+        raise UsageError(
+            f"{top_k} candidates for each of {masks} masks in the text {texts[0][:40]!r}",
+            f"cut it or lower top_k: they would be {written} characters, of {MAX_FILLED_CHARACTERS} at most",
+        )
 
 
 def mask_positions(inference: Inference, encoder: TextEncoder) -> list[int]:
