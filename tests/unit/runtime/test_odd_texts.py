@@ -90,7 +90,10 @@ def test_every_text_has_its_answer(kind: str, runtime: str) -> None:
     tasks: dict[str, list[TextItem]] = {
         "text-classification": [*TEXTS, *((text, TEXTS[-1]) for text in TEXTS)],
         "token-classification": list(TEXTS),
-        "question-answering": [("who ?", text) for text in TEXTS] + [(text, TEXTS[-1]) for text in TEXTS],
+        "question-answering": [
+            *(("who ?", text) for text in TEXTS),
+            *((text, TEXTS[-1]) for text in TEXTS),
+        ],
         "fill-mask": [f"{text[:12]} {MASKS[kind]} {text[:40]}" for text in TEXTS],
     }
     for task, items in tasks.items():
