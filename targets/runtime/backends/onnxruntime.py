@@ -76,11 +76,12 @@ class OnnxRuntimeBackend:
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Runs the model; see `targets.runtime.backends.base.Backend.run`."""
-        if self._session is None:
+        session = self._session  # what another thread closes is released when this run is done
+        if session is None:
             raise closed_error()
         names = self.output_names if outputs is None else tuple(outputs)
         try:
-            values = self._session.run(names, dict(feeds))
+            values = session.run(names, dict(feeds))
         except Exception as error:  # as above
             raise InternalError(
                 f"onnxruntime failed to run the model: {_first_line(error)}",

@@ -130,11 +130,15 @@ class _AnyShape:
         self._requests: Requests | None = Requests(compiled, streams)
         self._own = own
         self.padded = own.padded
-        self.prepare = own.prepare
 
     @property
     def seconds(self) -> Mapping[int, float]:
         return self._own.seconds
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        if self._requests is None:
+            raise closed_error()
+        return self._own.prepare(lengths)
 
     def run(self, feeds: Mapping[str, Array], places: Sequence[int]) -> list[Array]:
         dynamic = self._requests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -44,7 +45,7 @@ class TensorRtBackend:
     """An engine on the first GPU.
 
     Batches larger than the engine's are run in parts; rows shorter than its shortest are padded with
-    masked tokens, which outputs of one row for each token lose again. One run at a time.
+    masked tokens, which outputs of one row for each token lose again. One run at a time: another waits.
 
     Args:
         engine: an engine's bytes, whose hash has been compared: native code.
@@ -59,6 +60,7 @@ class TensorRtBackend:
     def __init__(self, engine: bytes, runtime: str, graphs: ShapePolicy | None = None) -> None:
         """Loads the engine and takes memory for its largest shapes."""
         trt = load_tensorrt(runtime)
+        self._lock = threading.Lock()
         self.name = runtime
         self.version = str(trt.__version__)
         self._cuda: Cuda | None = Cuda(load_cuda())
@@ -118,10 +120,11 @@ class TensorRtBackend:
             raise UsageError(
                 f"{length} tokens in a row", f"this engine was built for at most {most_tokens}: compile again"
             )
-        parts = [
-            self._part({name: feeds[name][start : start + most_rows] for name in self.input_names}, names)
-            for start in range(0, batch, most_rows)
-        ]
+        with self._lock:
+            parts = [
+                self._part({name: feeds[name][start : start + most_rows] for name in self.input_names}, names)
+                for start in range(0, batch, most_rows)
+            ]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _part(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -155,13 +158,15 @@ class TensorRtBackend:
 
     def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
         """Captures the graphs of single texts of these lengths; seconds by length."""
-        self._open()
-        return {} if self._graphs is None else self._graphs.prepare(lengths)
+        with self._lock:
+            self._open()
+            return {} if self._graphs is None else self._graphs.prepare(lengths)
 
     @property
     def shapes(self) -> Mapping[int, float]:
         """The lengths that were captured as CUDA graphs, and the seconds that each took."""
-        return {} if self._graphs is None else self._graphs.shapes
+        graphs = self._graphs
+        return {} if graphs is None else graphs.shapes
 
     def _context_of(self, length: int) -> Any:
         """An execution context of its own for one text of a length, on the same memory."""
@@ -178,13 +183,14 @@ class TensorRtBackend:
         return self._cuda
 
     def close(self) -> None:
-        """Releases the engine and its memory."""
-        if self._cuda is not None:
-            self._cuda.forget_graphs()
-        self._graphs = self._context = self._engine = self._runtime = None
-        if self._cuda is not None:
-            self._cuda.close()
-            self._cuda = None
+        """Releases the engine and its memory, after the run that is being made."""
+        with self._lock:
+            if self._cuda is not None:
+                self._cuda.forget_graphs()
+            self._graphs = self._context = self._engine = self._runtime = None
+            if self._cuda is not None:
+                self._cuda.close()
+                self._cuda = None
 
 
 def _make_context(trt: Any, engine: Any, *, own_graphs: bool) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from targets.bundle.schema import TaskConfig
 from targets.errors import UnsupportedError, UsageError
 from targets.runtime import session as session_module
 from targets.runtime.backends import open_backend
-from targets.runtime.items import TextItem
+from targets.runtime.items import TextItem, chunks
 from targets.runtime.session import Session
 from targets.runtime.tasks import Classification
 from tests.support.tiny_runtime import RUNTIMES, WORDS, encoder, onnx_model, session, table
@@ -69,7 +70,7 @@ def test_windows_come_together(runtime: str) -> None:
 
 
 def test_more_texts_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "_CHUNK", 16)
+    monkeypatch.setattr(session_module, "chunks", partial(chunks, texts=16, characters=400))
     items = mixed(70)
     calls: list[tuple[int, int]] = []
     with session("onnxruntime", "text-classification", table(3)) as opened:
