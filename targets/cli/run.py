@@ -11,7 +11,7 @@ import click
 
 from targets.cli.options import BundleArgument, bundle_options, print_text, threads_option
 from targets.cli_errors import print_warning
-from targets.errors import BertcError, InternalError, UsageError
+from targets.errors import BertcError, FailedRunError, UsageError
 from targets.runtime.limits import MAX_TOP_K
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Asked:
             own = [numbers.popleft() for _ in chunk]
             try:
                 found = answer(chunk)
-            except (UsageError, InternalError):
+            except (UsageError, FailedRunError):
                 yield from self._one_by_one(own, chunk, answer)
                 if self.error is not None:
                     return

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from targets.errors import BertcError, InternalError
+from targets.errors import BertcError, FailedRunError
 from targets.runtime.items import check_unicode
 from targets.runtime.limits import PIECE_CHARACTERS
 
@@ -72,7 +72,7 @@ def tokenize(
 
     Raises:
         UsageError: a text that is not valid Unicode.
-        InternalError: the tokenizer fails on a text.
+        FailedRunError: the tokenizer fails on a text.
     """
     found = [Tokens() for _ in texts]
     for group in _groups(texts):
@@ -96,7 +96,7 @@ def tokenizer_errors(what: str) -> Iterator[None]:
         what: the tokenizer was given.
 
     Raises:
-        InternalError: it raised something.
+        FailedRunError: it raised something.
     """
     try:
         yield
@@ -107,11 +107,11 @@ def tokenizer_errors(what: str) -> Iterator[None]:
         raise failure from error
 
 
-def _failure(error: BaseException, what: str) -> InternalError | None:
+def _failure(error: BaseException, what: str) -> FailedRunError | None:
     """The error to raise instead; None for bertc's own, and for what ends a program."""
     if isinstance(error, BertcError) or not (isinstance(error, Exception) or _is_panic(error)):
         return None
-    return InternalError(
+    return FailedRunError(
         f"the tokenizer fails on {what}: {str(error)[:_REASON]}",
         'leave it out, or try: pip install -U "tokenizers"',
     )

@@ -18,6 +18,7 @@ from targets.runtime.inference import Inference, Window
 from targets.runtime.items import TextItem, check_items, check_task, chunks
 from targets.runtime.limits import MAX_RUN_TOKENS
 from targets.runtime.loading import Timings, load, refused_by_bundle
+from targets.runtime.outputs import check_labels
 from targets.runtime.runner import Runner
 from targets.runtime.settings import Objective, RunSettings, default_settings
 from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
@@ -80,6 +81,7 @@ class Session:
         self._runner = Runner(backend, encoder, task, self.settings)
         check_outputs(task, backend.output_names)
         check_inputs(backend.input_names)
+        check_labels(task, task_config, getattr(backend, "output_widths", {}))
 
     @classmethod
     def from_bundle(

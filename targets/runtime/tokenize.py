@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from targets.bundle.schema import TokenizerSpec
-from targets.errors import IntegrityError, InternalError, UsageError
+from targets.errors import FailedRunError, IntegrityError, UsageError
 from targets.runtime.backends.base import Array
 from targets.runtime.frame import Encoding, frame_of, longest_first, part, window_spans
 from targets.runtime.items import TextItem
 from targets.runtime.limits import MAX_WINDOW_TOKENS
 from targets.runtime.pieces import Tokens, tokenize, tokenizer_errors
+from targets.runtime.tokenizer_guard import check_tokenizer, quiet_panics
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,7 @@ class TextEncoder:
     Raises:
         UsageError: `spec.max_length` leaves no room for text beside the special tokens.
         UnsupportedError: the tokenizer's template is not one of a BERT-like model.
-        InternalError: the tokenizer fails on a short text.
+        FailedRunError: the tokenizer fails on a short text.
     """
 
     def __init__(self, tokenizer: Tokenizer, spec: TokenizerSpec, needs_type_ids: bool) -> None:
@@ -63,17 +64,18 @@ class TextEncoder:
         """Reads a `tokenizer.json`.
 
         Raises:
-            IntegrityError: it is not one that the installed `tokenizers` reads.
+            IntegrityError: it is not one that the installed `tokenizers` reads, or see `check_tokenizer`.
             UsageError: as for the class.
             UnsupportedError: as for the class.
         """
         from tokenizers import Tokenizer
 
         try:
-            with tokenizer_errors("tokenizer.json"):
-                tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-            return cls(tokenizer, spec, needs_type_ids)
-        except InternalError as error:
+            with quiet_panics(), tokenizer_errors("tokenizer.json"):
+                tokenizer = Tokenizer.from_buffer(tokenizer_json)
+                check_tokenizer(tokenizer, spec)
+                return cls(tokenizer, spec, needs_type_ids)
+        except FailedRunError as error:
             raise IntegrityError(
                 f"tokenizer.json cannot be read: {str(error.__cause__)[:200]}",
                 'try: pip install -U "tokenizers"',
@@ -128,7 +130,7 @@ class TextEncoder:
         Raises:
             UsageError: a text that is not valid Unicode, a single text where windows need pairs, or windows
                 of more than `MAX_WINDOW_TOKENS` tokens.
-            InternalError: the tokenizer fails on a text.
+            FailedRunError: the tokenizer fails on a text.
         """
         if windows and any(isinstance(item, str) for item in items):
             raise UsageError("question answering needs a question and a context", "give pairs of texts")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.errors import IncompatibleError, InternalError, UsageError
+from targets.errors import FailedRunError, IncompatibleError, InternalError, UsageError
 from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.backends.cuda import Cuda, load_cuda
 from targets.runtime.backends.cuda_graphs import GraphRuns
@@ -140,7 +140,9 @@ class TensorRtBackend:
             cuda.upload(tensor.device, view)
         launched = self._graphs is not None and self._graphs.launch(rows, padded)
         if not launched and not self._context.execute_async_v3(cuda.stream):
-            raise InternalError(f"{self.name} failed to run the engine", "run `bertc selftest` on the bundle")
+            raise FailedRunError(
+                f"{self.name} failed to run the engine", "run `bertc selftest` on the bundle"
+            )
         views = {
             name: self._tensors[name].view(tuple(self._context.get_tensor_shape(name))) for name in names
         }

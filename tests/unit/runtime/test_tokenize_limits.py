@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
-from targets.errors import IntegrityError, InternalError, UnsupportedError, UsageError
+from targets.errors import FailedRunError, IntegrityError, UnsupportedError, UsageError
 from targets.runtime import pieces
 from targets.runtime import tokenize as tokenize_module
 from targets.runtime.frame import frame_of, longest_first, window_spans
@@ -183,7 +183,7 @@ def test_a_text_that_the_tokenizer_refuses_is_named() -> None:
     """Without a token for what it does not know, WordPiece refuses the text; others it takes."""
     data = edited(wordpiece(), lambda document: document["model"]["vocab"].pop("[UNK]"))
     own = TextEncoder.from_bytes(data, wordpiece_spec(), True)
-    with pytest.raises(InternalError, match=r"the tokenizer fails on text 2: WordPiece .*UNK") as caught:
+    with pytest.raises(FailedRunError, match=r"the tokenizer fails on text 2: WordPiece .*UNK") as caught:
         own.encode(["the film", "zzz", "qqq"])
     assert caught.value.hint
     assert len(own.encode(["the film"])[0][0]) == 4
@@ -207,7 +207,7 @@ def test_a_panic_of_the_tokenizer_is_an_error(capfd: pytest.CaptureFixture[str])
 
     own = text_encoder("bpe")
     own._tokenizer = Panics()  # type: ignore[assignment]
-    with pytest.raises(InternalError, match="the tokenizer fails on text 12: something broke"):
+    with pytest.raises(FailedRunError, match="the tokenizer fails on text 12: something broke"):
         own.encode(["a", ("b", "boom")], first=11)
     assert own.encode(["a"]) == text_encoder("bpe").encode(["a"])
     capfd.readouterr()
