@@ -2,7 +2,7 @@
 
     python -m tools.fuzz_bundle [--target NAME ...] [--seconds 60] [--seed 0] [--keep FOLDER]
 
-Exit code 1 where a reader broke a rule; the bytes are kept in the folder.
+Exit code 1 where a reader broke a rule, whose bytes are kept in the folder, or where nothing was read.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         call = _guided if guided else _mutated
         report = call(target, options.seconds, options.seed, options.keep)
         print(_line(report), flush=True)
-        broken = broken or bool(report.findings)
+        broken = broken or bool(report.findings) or not report.executions
     return 1 if broken else 0
 
 
