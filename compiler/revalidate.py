@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from calibration.data import open_dataset
 from calibration.examples import DataOptions
@@ -24,6 +25,9 @@ from compiler.texts import truncation_note
 from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
 from targets.errors import BertcError, IncompatibleError
+
+_Otherwise = TypeVar("_Otherwise", int, int | None)
+_MOST = 2**53
 
 NO_BASELINE = (
     "the bundle keeps FP32's answers to other texts than these, so it was not compared with FP32; "
@@ -150,10 +154,16 @@ class _Recorded:
         sha256 = _table(data.get("evaluation")).get("sha256")
         return cls(
             sha256 if isinstance(sha256, str) else None,
-            samples if isinstance(samples, int) else None,
-            emulated if isinstance(emulated, int) else DEFAULT_EMULATED_SAMPLES,
-            seed if isinstance(seed, int) else 0,
+            _count(samples, 1, None),
+            _count(emulated, 1, DEFAULT_EMULATED_SAMPLES),
+            _count(seed, 0, 0),
         )
+
+
+def _count(value: object, least: int, otherwise: _Otherwise) -> int | _Otherwise:
+    """A whole number that a manifest records; `otherwise` in place of anything else."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and least <= value <= _MOST else otherwise  # type: ignore[operator, return-value]
 
 
 def _table(value: object) -> Mapping[str, object]:

@@ -57,6 +57,10 @@ class IncompatibleError(BertcError):
     exit_code = 6
 
 
+class FailedRunError(IncompatibleError):
+    """A model or a tokenizer that loads, and fails on what it is given."""
+
+
 class MissingBackendError(BertcError):
     """A runtime package that is not installed."""
 

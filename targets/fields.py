@@ -12,7 +12,13 @@ from typing import Any, Final, TypeVar
 from targets.errors import BertcError
 
 _Choice = TypeVar("_Choice", bound=str | int)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Controls; separators of lines; what turns the direction of a text; what is not seen at all. Marks of
+# direction and joiners are left, which Arabic, Hebrew, Persian and Indic texts are written with.
+_CONTROL: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206f"
+    "\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 MAX_TEXT: Final = 1024
 MAX_INTEGER: Final = 2**53 - 1
@@ -27,14 +33,23 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def check_text(value: str, where: str, fail: Callable[[str], BertcError]) -> None:
-    """Reject control characters (terminal escapes among them) and lone surrogates.
+    """Reject what does not print but does something, as escapes of a terminal do, and lone surrogates.
 
     Raises:
         BertcError: the error that `fail` makes, naming `where`.
     """
     if _CONTROL.search(value):
         raise fail(f"{where} holds a control character")
-    if any("\ud800" <= char <= "\udfff" for char in value):
+    check_unicode(value, where, fail)
+
+
+def check_unicode(value: str, where: str, fail: Callable[[str], BertcError]) -> None:
+    """Reject lone surrogates.
+
+    Raises:
+        BertcError: the error that `fail` makes, naming `where`.
+    """
+    if _SURROGATE.search(value):
         raise fail(f"{where} holds half of a surrogate pair, which is not text")
 
 

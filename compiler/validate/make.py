@@ -19,7 +19,8 @@ from compiler.validate.masks import MaskEvaluator
 from compiler.validate.tokens import TokenEvaluator, split_words
 from targets.bundle.schema import TaskConfig
 from targets.errors import UnsupportedError, UsageError
-from targets.runtime.items import MAX_TEXTS, TextItem
+from targets.runtime.items import TextItem
+from targets.runtime.limits import MAX_TEXTS
 from targets.runtime.tasks import TASK_OUTPUTS
 from targets.runtime.tasks.text_classification import problem_type
 from targets.runtime.tokenize import TextEncoder

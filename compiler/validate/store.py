@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from tokenize import TokenError
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ _NUMBERS: Final = frozenset("biuf")
 _DAMAGE: Final = (
     OSError, ValueError, KeyError, EOFError, IndexError, TypeError, RuntimeError, SyntaxError,
     MemoryError, OverflowError, RecursionError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    TokenError,
 )  # fmt: skip
 
 
@@ -61,6 +63,8 @@ def load_predictions(data: bytes, digest: str) -> Predictions | None:
     for name, array in arrays.items():
         if array.dtype.kind not in _NUMBERS:
             raise _damaged(f"{name[:40]} holds no numbers")
+        if not np.isfinite(array).all():
+            raise _damaged(f"{name[:40]} holds NaN or infinity")
     return arrays if stored == digest else None
 
 
@@ -72,6 +76,8 @@ def _read(data: bytes) -> dict[str, NDArray[Any]]:
             raise ValueError("two arrays have one name")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed")
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise ValueError("its arrays overlap")
         return {name: _array(archive.read(entry)) for name, entry in zip(names, entries, strict=True)}
 
 

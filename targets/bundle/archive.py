@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from targets.bundle.atomic_dir import staged_directory, sync_directory
+from targets.bundle.atomic_dir import staged_directory
 from targets.bundle.atomic_file import staged_file
+from targets.bundle.beneath import check_written, opened_folder, write_beneath
 from targets.bundle.digest import hashed, sums_file
-from targets.bundle.output import cannot_write, check_output, write_file
+from targets.bundle.output import cannot_write, check_output
 from targets.bundle.parse import parse_manifest
 from targets.bundle.paths import MANIFEST_NAME, SIGNATURE_NAME, SUMS_NAME
 from targets.bundle.reader import Bundle, check_identity
@@ -120,10 +121,9 @@ def unpack(
         output = folder / folder_name(manifest)
         check_output(output, force=force)
         try:
-            with staged_directory(output, replace=force) as staging:
-                reader.extract(staging)
-                for each in sorted({(staging / entry.path).parent for entry in manifest.files}):
-                    sync_directory(each)
+            with staged_directory(output, replace=force) as staging, opened_folder(staging) as root:
+                reader.extract(root)
+                check_written(root, staging)
                 Bundle.open(staging, expect_id, key=key)
         except OSError as error:
             raise cannot_write(output, error) from error
@@ -160,22 +160,22 @@ class _Reader:
         self._check_size()
         return manifest
 
-    def extract(self, root: Path) -> None:
-        """Writes every file below `root`."""
+    def extract(self, root: int) -> None:
+        """Writes every file below an open folder."""
         sums = self._content(len(self._sums()))
         if sums != self._sums():
             raise self._damaged(f"{SUMS_NAME} does not agree with {MANIFEST_NAME}")
         for entry in self._entries:
             self._expect(self._read(_BLOCK), entry.path, entry.size)
-            _, sha256 = write_file(root / entry.path, self._chunks(entry.size))
+            _, sha256 = write_beneath(root, entry.path, self._chunks(entry.size))
             if sha256 != entry.sha256:
                 raise self._damaged(f"{entry.path} is not what the manifest says")
         if self._read(len(_END)) != _END or self._stream.read(1):
             raise self._damaged("its end is not where it should be")
-        write_file(root / SUMS_NAME, [sums])
+        write_beneath(root, SUMS_NAME, [sums])
         if self._signature is not None:
-            write_file(root / SIGNATURE_NAME, [self._signature])
-        write_file(root / MANIFEST_NAME, [self._manifest_bytes])
+            write_beneath(root, SIGNATURE_NAME, [self._signature])
+        write_beneath(root, MANIFEST_NAME, [self._manifest_bytes])
 
     def _sums(self) -> bytes:
         return sums_file(self._manifest_bytes, self._entries)

@@ -13,6 +13,8 @@ from targets.bundle.schema import (
     MAX_FILE_BYTES,
     MAX_FILES,
     MAX_MANIFEST_BYTES,
+    MAX_ONNX_BYTES,
+    MAX_ROLE_BYTES,
     PADDING_SIDES,
     PROBLEM_TYPES,
     ROLES,
@@ -160,6 +162,8 @@ def _task_config(fields: Fields) -> TaskConfig:
         dimension=fields.integer_or_null("dimension", 1),
     )
     fields.close()
+    if len(set(config.labels)) != len(config.labels):
+        raise _fail("task_config.labels must differ from each other")
     return config
 
 
@@ -311,6 +315,9 @@ def _check_files(manifest: Manifest) -> None:
     for entry in manifest.files:
         if role_of(entry.path) != entry.role:
             raise _fail(f"a file of role {entry.role} has no place at {entry.path!r}")
+        limit = MAX_ONNX_BYTES if entry.path.endswith(".onnx") else MAX_ROLE_BYTES[entry.role]
+        if entry.size > limit:
+            raise _fail(f"{entry.path} has {entry.size} bytes, more than {limit}")
     listed = {entry.path for entry in manifest.files}
     suffix = _SUFFIXES[manifest.runtime.backend]
     if not manifest.runtime.model.endswith(suffix) or role_of(manifest.runtime.model) != "model":

@@ -18,6 +18,8 @@ FIRST_WITH_DEVICE: Final = (1, 3)
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 64
 MAX_FILE_BYTES: Final = 4 * 1024**3
+MAX_ONNX_BYTES: Final = 2 * 1024**3 - 1
+"""The most that a protobuf message may have."""
 SELFTEST_PATH: Final = "selftest.json"
 TOKENIZER_PATH: Final = "tokenizer/tokenizer.json"
 
@@ -39,6 +41,14 @@ PROBLEM_TYPES: Final[tuple[ProblemType, ...]] = (
     "multi_label_classification",
     "regression",
 )
+MAX_ROLE_BYTES: Final[Mapping[Role, int]] = {
+    "model": MAX_FILE_BYTES,
+    "tokenizer": 64 * 1024**2,
+    "selftest": 8 * 1024**2,
+    "report": 512 * 1024**2,
+    "license": 16 * 1024**2,
+}
+"""What is read as a whole is bounded before; the tokenizers of multilingual models have 20 to 35 MiB."""
 DTYPES: Final[tuple[Dtype, ...]] = ("int64", "int32", "float32", "float16")
 PADDING_SIDES: Final[tuple[PaddingSide, ...]] = ("right", "left")
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
-from targets.errors import IntegrityError, InternalError
-from targets.fields import check_text
+from targets.errors import BertcError, IntegrityError, InternalError
+from targets.fields import check_text, check_unicode
+
+_Check: TypeAlias = Callable[[str, str, Callable[[str], BertcError]], None]
 
 MAX_DEPTH: Final = 32
 
@@ -16,7 +19,9 @@ MAX_DEPTH: Final = 32
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def parse_json(data: bytes, what: str, max_bytes: int, max_depth: int = MAX_DEPTH) -> Any:
+def parse_json(
+    data: bytes, what: str, max_bytes: int, max_depth: int = MAX_DEPTH, *, controls: bool = False
+) -> Any:
     """Parse untrusted JSON.
 
     Args:
@@ -24,6 +29,7 @@ def parse_json(data: bytes, what: str, max_bytes: int, max_depth: int = MAX_DEPT
         what: name of the document, for messages.
         max_bytes: the largest size allowed.
         max_depth: the deepest nesting of arrays and objects allowed.
+        controls: whether strings may hold control characters, as texts for a model may.
 
     Raises:
         IntegrityError: too large, too deep, not JSON, a duplicate key, a number that is not finite,
@@ -55,7 +61,7 @@ def parse_json(data: bytes, what: str, max_bytes: int, max_depth: int = MAX_DEPT
         )
     except (ValueError, RecursionError) as error:
         raise _damaged(f"{what} is not JSON: {error}") from error
-    _check_strings(value, what)
+    _check_strings(value, what, check_unicode if controls else check_text)
     return value
 
 
@@ -91,13 +97,13 @@ def _check_depth(data: bytes, what: str, limit: int) -> None:
             depth -= 1
 
 
-def _check_strings(value: object, where: str) -> None:
+def _check_strings(value: object, where: str, check: _Check) -> None:
     if isinstance(value, str):
-        check_text(value, where, _damaged)
+        check(value, where, _damaged)
     elif isinstance(value, dict):
         for key, item in value.items():
-            check_text(key, f"a key of {where}", _damaged)
-            _check_strings(item, f"{where}.{key[:80]}")
+            check(key, f"a key of {where}", _damaged)
+            _check_strings(item, f"{where}.{key[:80]}", check)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _check_strings(item, f"{where}[{i}]")
+            _check_strings(item, f"{where}[{i}]", check)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
+from typing import Final
+
 import numpy as np
 
 from targets.runtime.items import TextItem
@@ -18,6 +23,9 @@ from targets.runtime.tasks import (
 
 _WIDTH = 80
 _SHOWN_VALUES = 6
+_JOINERS: Final = "\u200c\u200d"
+# DEL and the C1 controls, marks that reorder text, separators of lines, and the byte order mark.
+_UNSAFE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def describe(item: TextItem, prediction: Prediction) -> str:
@@ -25,9 +33,9 @@ def describe(item: TextItem, prediction: Prediction) -> str:
     text = " | ".join(shown(part) for part in ((item,) if isinstance(item, str) else item))
     match prediction:
         case Classification(label, score):
-            return f"{label} {score:.4f}  {text}"
+            return f"{shown(label)} {score:.4f}  {text}"
         case MultiLabel(labels, scores):
-            named = ", ".join(f"{label} {scores[label]:.4f}" for label in labels)
+            named = ", ".join(f"{shown(label)} {scores[label]:.4f}" for label in labels)
             return f"{named or '(none)'}  {text}"
         case Regression(score):
             return f"{score:.4f}  {text}"
@@ -35,7 +43,8 @@ def describe(item: TextItem, prediction: Prediction) -> str:
             return f"{shown(answer) or '(none)'}  {score:.4f}  [{start}:{end}]  {shown(item[0])}"
         case TokenClassification(entities):
             rows = [
-                f"  {entity.label} {entity.score:.4f}  [{entity.start}:{entity.end}]  {shown(entity.text)}"
+                f"  {shown(entity.label)} {entity.score:.4f}  [{entity.start}:{entity.end}]  "
+                f"{shown(entity.text)}"
                 for entity in entities
             ]
             return "\n".join([text, *(rows or ["  (none)"])])
@@ -47,7 +56,20 @@ def describe(item: TextItem, prediction: Prediction) -> str:
             return f"{len(embedding)} values, norm {np.linalg.norm(embedding):.4f}: {values} ...  {text}"
 
 
+def json_line(document: object) -> str:
+    """A JSON document on one line, with what a terminal could take for a command written as escapes.
+
+    JSON itself escapes the control characters of ASCII alone.
+    """
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(document, ensure_ascii=plain, allow_nan=False)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def shown(text: str) -> str:
     """The text on one line, cut to 80 characters, without control characters."""
-    line = "".join(char if char.isprintable() else " " for char in " ".join(text[: 4 * _WIDTH].split()))
+    line = "".join(
+        char if char.isprintable() or char in _JOINERS else " "
+        for char in " ".join(text[: 4 * _WIDTH].split())
+    )
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."

@@ -15,6 +15,9 @@ import click
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
 
+# Within words of Persian and of Indic scripts, and within emoji.
+_JOINERS = "\u200c\u200d"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -75,13 +78,25 @@ threads_option = click.option(
 
 
 def print_json(document: object, *, compact: bool = False) -> None:
-    """Prints one JSON document, on one line if `compact`, to stdout."""
+    """Prints one JSON document, on one line if `compact`, to stdout; what does not print is escaped."""
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     text = json.dumps(document, ensure_ascii=plain, allow_nan=False, indent=None if compact else 2)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write("\n".join(_printable(line) for line in text.split("\n")) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Prints text for people to stdout, whatever the terminal's encoding."""
+    """Prints lines for people to stdout, whatever the terminal's encoding; what does not print is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    safe = "\n".join(_printable(line, _JOINERS) for line in text.split("\n"))
+    sys.stdout.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _printable(line: str, others: str = "") -> str:
+    """The line, with escapes as in JSON for all that does not print and is not among `others`."""
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() or char in others else _escaped(char) for char in line)
+
+
+def _escaped(char: str) -> str:
+    return json.dumps(char)[1:-1]

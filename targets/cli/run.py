@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from targets.cli.options import BundleArgument, bundle_options, print_json, print_text, threads_option
+from targets.cli.options import BundleArgument, bundle_options, print_text, threads_option
 from targets.cli_errors import print_warning
-from targets.errors import UsageError
+from targets.errors import BertcError, FailedRunError, UsageError
+from targets.runtime.limits import MAX_TOP_K
 
 if TYPE_CHECKING:
     from targets.runtime.items import TextItem
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from targets.runtime.settings import Objective
     from targets.runtime.tasks import Prediction
 
-_CHUNK = 1024
+    Answer: TypeAlias = Callable[[list[TextItem]], list[Prediction]]
 
 
 @click.command("run")
@@ -30,7 +32,7 @@ _CHUNK = 1024
 @click.option("--file", "file", metavar="FILE", help="One text a line, or .jsonl; - for stdin.")
 @click.option("--jsonl", is_flag=True, help="Read --file or stdin as JSON lines with text and text_pair.")
 @click.option(
-    "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Fill-mask candidates."
+    "--top-k", type=click.IntRange(1, MAX_TOP_K), default=5, show_default=True, help="Fill-mask candidates."
 )
 @click.option(
     "--threshold",
@@ -61,39 +63,85 @@ def run_command(
 ) -> None:
     """Predict for texts given by --text, in a file, or on stdin.
 
-    Prints one line for each text of --text, and JSON lines with --json or for a file or stdin.
+    Prints one line for each text of --text, and JSON lines with --json or for a file or stdin. At a line that
+    cannot be read it ends with an error, after the answers to those before.
     """
     from targets.cli.texts import texts_of_file, texts_of_options
 
     if (texts or pairs) and (file or jsonl):
         raise UsageError("texts come from --text and from a file", "give one of --text and --file")
     given = bool(texts or pairs)
-    items: Iterable[TextItem] = texts_of_options(texts, pairs) if given else texts_of_file(file, jsonl)
+    items = enumerate(texts_of_options(texts, pairs), 1) if given else texts_of_file(file, jsonl)
     objective: Objective = "latency" if given else "throughput"
     opened = bundle.open()
     with opened.session(
         threads=threads, objective=objective, cache=cache, cuda_graphs=cuda_graphs, build=build
     ) as session:
-        for chunk in _chunks(items):
-            predictions = session.predict(chunk, top_k=top_k, threshold=threshold)
-            _print(chunk, predictions, as_json or not given)
+        asked = _Asked(items, session.task, "text" if given else "line")
+        answer = partial(session.predict, top_k=top_k, threshold=threshold)
+        _print(asked.answers(answer), as_json or not given)
         _warn_truncated(session)
+        if asked.error is not None:
+            raise asked.error
 
 
-def _chunks(items: Iterable[TextItem]) -> Iterator[list[TextItem]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
+class _Asked:
+    """Numbered texts, as far as they can be read and answered.
+
+    Attributes:
+        error: what ended them; None if nothing did.
+    """
+
+    def __init__(self, items: Iterable[tuple[int, TextItem]], task: str, kind: str) -> None:
+        self._items, self._task, self._kind = items, task, kind
+        self.error: BertcError | OSError | None = None
+
+    def answers(self, answer: Answer) -> Iterator[tuple[TextItem, Prediction]]:
+        """Each text with its answer, in order, up to the first error."""
+        from targets.runtime.items import chunks
+
+        numbers: deque[int] = deque()
+        for chunk in chunks(self._read(numbers)):
+            own = [numbers.popleft() for _ in chunk]
+            try:
+                found = answer(chunk)
+            except (UsageError, FailedRunError):
+                yield from self._one_by_one(own, chunk, answer)
+                if self.error is not None:
+                    return
+            else:
+                yield from zip(chunk, found, strict=True)
+
+    def _read(self, numbers: deque[int]) -> Iterator[TextItem]:
+        from targets.runtime.items import check_task_item
+
+        try:
+            for number, item in self._items:
+                check_task_item(self._task, f"{self._kind} {number}", item)
+                numbers.append(number)
+                yield item
+        except (BertcError, OSError) as error:
+            self.error = error
+
+    def _one_by_one(
+        self, numbers: list[int], chunk: list[TextItem], answer: Answer
+    ) -> Iterator[tuple[TextItem, Prediction]]:
+        """Answers what comes before the text that cannot be answered."""
+        for number, item in zip(numbers, chunk, strict=True):
+            try:
+                (found,) = answer([item])
+            except BertcError as error:
+                message = error.message.replace("text 1", "the text", 1)
+                self.error = type(error)(f"{self._kind} {number}: {message}", error.hint)
+                return
+            yield item, found
 
 
-def _print(items: list[TextItem], predictions: list[Prediction], as_json: bool) -> None:
-    from targets.cli.describe import describe
+def _print(answers: Iterable[tuple[TextItem, Prediction]], as_json: bool) -> None:
+    from targets.cli.describe import describe, json_line
 
-    for item, prediction in zip(items, predictions, strict=True):
-        if as_json:
-            print_json(json_row(item, prediction), compact=True)
-        else:
-            print_text(describe(item, prediction))
+    for item, prediction in answers:
+        print_text(json_line(json_row(item, prediction)) if as_json else describe(item, prediction))
 
 
 def json_row(item: TextItem, prediction: Prediction) -> dict[str, Any]:

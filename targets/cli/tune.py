@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def _tune(
     from targets.cli.texts import texts_of_file
     from targets.runtime.settings import OBJECTIVES
     from targets.runtime.tune.run import TuneOptions, tune
-    from targets.runtime.tune.workload import MAX_FILE_TEXTS
+    from targets.runtime.tune.workload import first_texts
 
     options = TuneOptions(
         tuple(name for name in OBJECTIVES if objective in (name, "both")),
@@ -97,7 +96,7 @@ def _tune(
         threads,
     )
     _warn_busy()
-    items = None if file is None else list(islice(texts_of_file(file, False), MAX_FILE_TEXTS))
+    items = None if file is None else first_texts(item for _, item in texts_of_file(file, False))
     results = tune(bundles, options, items=items, progress=_progress())
     if as_json:
         print_json({"bundles": [_row(each.bundle, each.path, each.record, None) for each in results]})

@@ -19,6 +19,7 @@ from targets.errors import UsageError
 from targets.runtime.backends.base import Array
 from targets.runtime.energy.measure import EnergyMeter, EnergyReport
 from targets.runtime.energy.sources import Found, find_source
+from targets.runtime.limits import MAX_RUN_TOKENS
 from targets.runtime.profile.record import ShapeProfile
 from targets.runtime.profile.run import profile
 
@@ -192,7 +193,8 @@ def check_shapes(shapes: Sequence[tuple[int, int]], max_length: int) -> None:
     """Refuses shapes that a model does not read.
 
     Raises:
-        UsageError: no shape, a batch below 1 or above 1024, or a length outside [1, max_length].
+        UsageError: no shape, a batch below 1 or above 1024, a length outside [1, max_length], or more than
+            `MAX_RUN_TOKENS` tokens.
     """
     if not shapes:
         raise UsageError("no shape to measure", "give one, as in 8x128")
@@ -201,6 +203,10 @@ def check_shapes(shapes: Sequence[tuple[int, int]], max_length: int) -> None:
             raise UsageError(
                 f"the shape {batch}x{length} cannot be measured",
                 f"give a batch of 1 to 1024 and a length of 1 to {max_length}",
+            )
+        if batch * length > MAX_RUN_TOKENS:
+            raise UsageError(
+                f"the shape {batch}x{length} is {batch * length} tokens", f"give at most {MAX_RUN_TOKENS}"
             )
 
 

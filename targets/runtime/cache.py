@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
 from targets.bundle.atomic_file import staged_file
 
 MAX_BYTES: Final = 4 * 1024**3
+_PART: Final = ".part"
+_DAY: Final = 86_400
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -57,7 +60,19 @@ def write_own(path: Path, data: bytes) -> None:
 
 
 def forget_oldest(folder: Path, suffix: str, kept: int) -> None:
-    """Removes all but the newest files of a suffix."""
-    found = sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found[kept:]:
+    """Removes all but the newest files of a suffix, and what killed processes left half-written a day ago.
+
+    Other processes may do the same at the same time.
+    """
+    found = sorted(folder.glob(f"*{suffix}"), key=_written, reverse=True)
+    left = [path for path in folder.glob(f".*{_PART}") if time.time() - _written(path) > _DAY]
+    for path in (*found[kept:], *left):
         path.unlink(missing_ok=True)
+
+
+def _written(path: Path) -> float:
+    """When a file was written; long ago where another process has removed it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TOKENIZER_PATH, model_files
-from targets.errors import IntegrityError, UnsupportedError
+from targets.detect import machine
+from targets.errors import IncompatibleError, IntegrityError, UnsupportedError, UsageError
 from targets.runtime.backends import open_backend, require_package
 from targets.runtime.backends.base import Backend
 from targets.runtime.settings import RunSettings
@@ -18,6 +19,9 @@ from targets.runtime.tokenize import TextEncoder
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
+
+_SMALL_MB = 64
+_NEVER = "bertc writes no such bundle: do not run it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ def load(
         IntegrityError: a file is not what the manifest says.
     """
     manifest = bundle.manifest
+    _check_memory(bundle)
     clock = [time.perf_counter()]
     if manifest.engine is None:
         require_package(manifest.runtime.backend)
@@ -91,7 +96,10 @@ def load(
     )
     needs_type_ids = "token_type_ids" in backend.input_names
     limits = replace(manifest.tokenizer, max_length=manifest.max_length)
-    encoder = TextEncoder.from_bytes(tokenizer, limits, needs_type_ids)
+    try:
+        encoder = TextEncoder.from_bytes(tokenizer, limits, needs_type_ids)
+    except UsageError as error:
+        raise IntegrityError(error.message, _NEVER) from error
     clock.append(time.perf_counter())
     return Loaded(backend, encoder, Timings(*(after - before for before, after in itertools.pairwise(clock))))
 
@@ -106,7 +114,21 @@ def refused_by_bundle() -> Iterator[None]:
     try:
         yield
     except UnsupportedError as error:
-        raise IntegrityError(error.message, "bertc writes no such bundle: do not run it") from error
+        raise IntegrityError(error.message, _NEVER) from error
+
+
+def _check_memory(bundle: Bundle) -> None:
+    """Before a byte is read.
+
+    Raises:
+        IncompatibleError: the model's files are larger than this machine's memory.
+    """
+    needed = -(-bundle.model_bytes >> 20)
+    if needed > _SMALL_MB and 0 < (memory := machine().memory_mb) < needed:
+        raise IncompatibleError(
+            f"the model has {needed} MiB, and this machine {memory} MiB of memory",
+            "raise the memory limit, or compile a smaller model (--prune-flops)",
+        )
 
 
 def _model(bundle: Bundle, build: bool) -> list[bytes]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from targets.runtime.backends.base import Array, Backend, Shaped
 from targets.runtime.inference import Window, is_per_token
+from targets.runtime.outputs import check_shapes
 from targets.runtime.settings import RunSettings
 from targets.runtime.tokenize import Encoding, TextEncoder
 
@@ -82,7 +83,7 @@ class Runner:
 
     def _per_token(self, name: str, value: Array, length: int) -> bool:
         """Whether an output has a row for each of `length` tokens; the embedding as the only one has not."""
-        return is_per_token(self._task, name) and value.shape[1] == length
+        return is_per_token(self._task, name) and value.shape[1:2] == (length,)
 
     def _windows(
         self, group: list[int], encodings: Sequence[Encoding], names: Sequence[str]
@@ -90,6 +91,7 @@ class Runner:
         chosen = [encodings[index] for index in group]
         outputs = self.run(self._encoder.collate(chosen), names)
         longest = max(map(len, chosen))
+        check_shapes(self._task, outputs, names, len(chosen), longest)
         per_token = [self._per_token(name, outputs[name], longest) for name in names]
         found = []
         for row, encoding in enumerate(chosen):

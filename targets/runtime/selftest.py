@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.bundle.schema import SELFTEST_PATH
-from targets.bundle.strict_json import canonical_json
+from targets.bundle.strict_json import canonical_json, parse_json
 from targets.errors import IntegrityError, UsageError
+from targets.fields import Fields
 from targets.runtime.items import TextItem
 from targets.runtime.tasks import TASK_OUTPUTS
 
@@ -25,6 +26,9 @@ VERSION = 1
 MAX_VALUES = 256
 MAX_BYTES = 8 * 1024 * 1024
 MAX_TEXTS = 256
+MAX_CHARACTERS = 1 << 18
+
+_MOST_VALUES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,10 @@ def make_selftest(session: Session, texts: Sequence[TextItem], tolerance: Tolera
     """
     if not 1 <= len(texts) <= MAX_TEXTS:
         raise UsageError(f"{len(texts)} texts for the self-test", f"give 1 to {MAX_TEXTS}")
+    if _characters(texts) > MAX_CHARACTERS:
+        raise UsageError(
+            f"{_characters(texts)} characters for the self-test", f"give at most {MAX_CHARACTERS} in all"
+        )
     for value in (tolerance.max_abs, tolerance.mean_abs):
         if not (math.isfinite(value) and value >= 0):
             raise UsageError(f"a self-test tolerance of {value}", "give a number from 0")
@@ -130,7 +138,11 @@ def run_selftest(bundle: Bundle, session: Session) -> SelfTestReport:
     Raises:
         IntegrityError: the self-test is damaged.
     """
-    return compare(parse_selftest(bundle.read(SELFTEST_PATH)), session)
+    golden = parse_selftest(bundle.read(SELFTEST_PATH))
+    try:
+        return compare(golden, session)
+    except UsageError as error:  # its own texts are not what its task takes
+        raise _damaged(error.message) from error
 
 
 def compare(golden: SelfTest, session: Session) -> SelfTestReport:
@@ -147,35 +159,34 @@ def compare(golden: SelfTest, session: Session) -> SelfTestReport:
 
 
 def parse_selftest(data: bytes) -> SelfTest:
-    """Reads `selftest.json`.
+    """Reads `selftest.json`, which may come from anyone.
 
     Raises:
         IntegrityError: it is not what `make_selftest` writes, or of a later version.
     """
-    if len(data) > MAX_BYTES:
-        raise _damaged(f"it is larger than {MAX_BYTES} bytes")
     try:
-        document = json.loads(data.decode("utf-8"))
-        version = document["version"]
-        if version != VERSION:
-            raise _damaged(f"its version is {version!r}, this bertc reads {VERSION}")
-        golden = SelfTest(
-            texts=tuple(_text(item) for item in _rows(document["texts"])),
-            ids=tuple(tuple(int(token) for token in _rows(row)) for row in _rows(document["ids"])),
-            outputs={
-                name: tuple(tuple(float(value) for value in _rows(row)) for row in _rows(rows))
-                for name, rows in document["outputs"].items()
-            },
-            tolerance=Tolerance(
-                float(document["tolerance"]["max_abs"]), float(document["tolerance"]["mean_abs"])
-            ),
-            max_values=int(document.get("max_values", MAX_VALUES)),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _damaged(f"{type(error).__name__}: {str(error)[:100]}") from error
+        document = parse_json(data, "it", MAX_BYTES, controls=True)
+    except IntegrityError as error:
+        raise _damaged(error.message) from error
+    fields = Fields(document, "", _damaged)
+    fields.choice("version", (VERSION,))
+    limits = fields.table("tolerance")
+    rows = fields.free("outputs")
+    golden = SelfTest(
+        texts=tuple(_text(item) for item in fields.items("texts")),
+        ids=tuple(tuple(_integer(token) for token in _rows(row)) for row in fields.items("ids")),
+        outputs={
+            name: tuple(tuple(_number(value) for value in _rows(row)) for row in _rows(found))
+            for name, found in rows.items()
+        },
+        tolerance=Tolerance(limits.real("max_abs"), limits.real("mean_abs")),
+        max_values=fields.integer("max_values", 1, _MOST_VALUES) if fields.has("max_values") else MAX_VALUES,
+    )
+    limits.close()
+    fields.close()
     count = len(golden.texts)
-    if not 1 <= count <= MAX_TEXTS or golden.max_values < 1:
-        raise _damaged("its texts or values are out of bounds")
+    if not 1 <= count <= MAX_TEXTS or _characters(golden.texts) > MAX_CHARACTERS:
+        raise _damaged("its texts are out of bounds")
     if len(golden.ids) != count or any(len(rows) != count for rows in golden.outputs.values()):
         raise _damaged("its texts, ids and outputs are not equally many")
     return golden
@@ -216,13 +227,30 @@ def _text(item: object) -> TextItem:
         return item
     if isinstance(item, list) and len(item) == 2 and all(isinstance(text, str) for text in item):
         return item[0], item[1]
-    raise TypeError("a text is neither a text nor a pair")
+    raise _damaged("a text is neither a text nor a pair")
+
+
+def _characters(texts: Sequence[TextItem]) -> int:
+    return sum(len(part) for item in texts for part in ((item,) if isinstance(item, str) else item))
 
 
 def _rows(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("a list is missing")
+        raise _damaged("a list is missing")
     return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise _damaged("a token id is none")
+    return value
+
+
+def _number(value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
+        raise _damaged("an output is no number")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _finite(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from targets.bundle.schema import TaskConfig
 from targets.errors import UsageError
-from targets.runtime.backends.base import Array, Backend
+from targets.runtime.backends.base import Array, Backend, closed_error
 from targets.runtime.backends.threads import resolve_threads
 from targets.runtime.batching import batches
 from targets.runtime.feeds import check_feeds, check_inputs
 from targets.runtime.inference import Inference, Window
-from targets.runtime.items import TextItem, check_items, check_task
+from targets.runtime.items import TextItem, check_items, check_task, chunks
+from targets.runtime.limits import MAX_RUN_TOKENS
 from targets.runtime.loading import Timings, load, refused_by_bundle
+from targets.runtime.outputs import check_labels
 from targets.runtime.runner import Runner
 from targets.runtime.settings import Objective, RunSettings, default_settings
 from targets.runtime.tasks import TASK_OUTPUTS, Prediction, check_outputs, make_decoder
@@ -27,19 +30,20 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-_CHUNK = 1024
-_FREE_TOKENS = 1 << 30
-
 
 class Session:
     """Runs texts through a backend. A context manager; `with bundle.session() as session` closes it.
+
+    May be used by several threads, and closed by any of them: what runs then ends, or is a UsageError. How
+    much it takes at once is in `targets.runtime.limits`.
 
     Args:
         backend: the loaded model, which the session closes.
         encoder: the tokenizer.
         task: one of `targets.spec.TASKS`.
         task_config: labels and the like, for `predict`.
-        batch_size: texts of one run, whatever their length; None lets the length decide.
+        batch_size: texts of one run, whatever their length, but no more than `MAX_RUN_TOKENS` of tokens; None
+            lets the length decide.
         settings: how texts are grouped, and how many runs are made side by side; the backend was opened with
             its other fields.
         timings: what is known already.
@@ -66,6 +70,8 @@ class Session:
         self._backend = backend
         self._batch_size = batch_size
         self._timings = timings or Timings()
+        self._lock = threading.Lock()
+        self._closed = False
         self._truncated = 0
         self._truncated_tokens = 0
         self.encoder = encoder
@@ -75,6 +81,7 @@ class Session:
         self._runner = Runner(backend, encoder, task, self.settings)
         check_outputs(task, backend.output_names)
         check_inputs(backend.input_names)
+        check_labels(task, task_config, getattr(backend, "output_widths", {}))
 
     @classmethod
     def from_bundle(
@@ -162,7 +169,14 @@ class Session:
 
         Returns:
             Seconds by the length that was compiled, no more of them than the settings keep.
+
+        Raises:
+            UsageError: a length below 1, or the session is closed.
         """
+        self._check_open()
+        for length in lengths:
+            if length < 1:
+                raise UsageError(f"a length of {length} tokens", "give 1 or more")
         return self._runner.prepare(lengths)
 
     def __enter__(self) -> Session:
@@ -177,7 +191,12 @@ class Session:
 
     def close(self) -> None:
         """Releases the model; running it afterwards is a UsageError."""
+        self._closed = True
         self._backend.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed_error()
 
     def __call__(self, items: Sequence[TextItem]) -> list[Prediction]:
         """The same as `predict` with its defaults."""
@@ -195,13 +214,16 @@ class Session:
             The outputs by name, arrays of the caller's own.
 
         Raises:
-            UsageError: an unknown or missing name, a wrong type or shape, or too many tokens.
+            UsageError: an unknown or missing name, a wrong type or shape, too many tokens, or numbers that
+                are no tokens, token types or mask.
         """
         known = self._backend.output_names
         for name in outputs or ():
             if name not in known:
                 raise UsageError(f"the model has no output {name!r}", f"it has: {', '.join(known)}")
-        checked = check_feeds(feeds, self._backend.input_names, self.encoder.max_length)
+        self._check_open()
+        encoder = self.encoder
+        checked = check_feeds(feeds, self._backend.input_names, encoder.max_length, encoder.max_id)
         return self._runner.run(checked, outputs)
 
     def infer(
@@ -260,7 +282,8 @@ class Session:
     ) -> Iterator[tuple[int, Inference]]:
         """Yields (index, inference) as runs finish, not in order.
 
-        Texts are tokenized 1,024 at a time and grouped by length among those, which bounds the memory.
+        Texts are tokenized some at a time (`CHUNK_TEXTS`, `CHUNK_CHARACTERS`) and grouped by length among
+        those, which bounds the memory.
 
         Args:
             items: texts and pairs.
@@ -269,11 +292,12 @@ class Session:
         """
         checked = check_items(items)
         check_task(self.task, checked)
+        self._check_open()
         names = tuple(outputs) if outputs is not None else TASK_OUTPUTS[self.task]
-        done = 0
-        for start in range(0, len(checked), _CHUNK):
-            chunk = checked[start : start + _CHUNK]
-            encoded = self.encoder.encode(chunk, windows=self.task == "question-answering")
+        windows = self.task == "question-answering"
+        start = done = 0
+        for chunk in chunks(checked):
+            encoded = self.encoder.encode(chunk, windows=windows, first=start + 1)
             self._count(encoded)
             for finished in self._run_chunk(chunk, encoded, names):
                 for index, inference in finished:
@@ -281,6 +305,7 @@ class Session:
                 done += len(finished)
                 if progress is not None:
                     progress(done, len(checked))
+            start += len(chunk)
 
     def _run_chunk(
         self, chunk: list[TextItem], encoded: list[list[Encoding]], names: Sequence[str]
@@ -306,12 +331,12 @@ class Session:
         return batches(
             encodings,
             max_batch=size or settings.max_batch,
-            max_tokens=_FREE_TOKENS if size else settings.max_tokens,
+            max_tokens=MAX_RUN_TOKENS if size else min(settings.max_tokens, MAX_RUN_TOKENS),
             run_tokens=settings.run_tokens,
         )
 
     def _count(self, encoded: list[list[Encoding]]) -> None:
-        for windows in encoded:
-            lost = sum(encoding.truncated for encoding in windows)
-            self._truncated_tokens += lost
-            self._truncated += lost > 0
+        lost = [sum(encoding.truncated for encoding in windows) for windows in encoded]
+        with self._lock:
+            self._truncated_tokens += sum(lost)
+            self._truncated += sum(each > 0 for each in lost)

@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from targets.bundle.schema import TokenizerSpec
-from targets.errors import IntegrityError, UsageError
+from targets.errors import FailedRunError, IntegrityError, UsageError
 from targets.runtime.backends.base import Array
-from targets.runtime.items import TextItem, invalid_unicode
+from targets.runtime.frame import Encoding, frame_of, longest_first, part, window_spans
+from targets.runtime.items import TextItem
+from targets.runtime.limits import MAX_WINDOW_TOKENS
+from targets.runtime.pieces import Tokens, tokenize, tokenizer_errors
+from targets.runtime.tokenizer_guard import check_tokenizer, quiet_panics
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding as RawEncoding
     from tokenizers import Tokenizer
 
+__all__ = ["DEFAULT_STRIDE", "Encoding", "TextEncoder"]
+
 DEFAULT_STRIDE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """The tokens of one text or pair, special tokens included, padding not.
-
-    Attributes:
-        ids: token ids.
-        type_ids: 0 or 1 for each token.
-        offsets: for each token the characters [start, end) of the original text it stands for; (0, 0) for an
-            added special token. Each text of a pair counts from its own beginning.
-        sequence_ids: for each token 0 for the first text, 1 for the second, None for an added special token.
-        truncated: how many tokens of the text were dropped because the model reads no more.
-    """
-
-    ids: tuple[int, ...]
-    type_ids: tuple[int, ...]
-    offsets: tuple[tuple[int, int], ...]
-    sequence_ids: tuple[int | None, ...]
-    truncated: int = 0
-
-    def __len__(self) -> int:
-        """The number of tokens."""
-        return len(self.ids)
 
 
 class TextEncoder:
     """A tokenizer with the bundle's own limits.
 
     What `tokenizer.json` says of truncation and padding is switched off: it is whatever its last user set.
+    Texts are cut here, and not by the tokenizer, which would keep every combination of the pieces that two
+    long texts fall into. May be used by several threads.
 
     Args:
         tokenizer: the tokenizer, which this object takes over.
@@ -58,6 +39,8 @@ class TextEncoder:
 
     Raises:
         UsageError: `spec.max_length` leaves no room for text beside the special tokens.
+        UnsupportedError: the tokenizer's template is not one of a BERT-like model.
+        FailedRunError: the tokenizer fails on a short text.
     """
 
     def __init__(self, tokenizer: Tokenizer, spec: TokenizerSpec, needs_type_ids: bool) -> None:
@@ -65,13 +48,14 @@ class TextEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
-        self._pair_specials = tokenizer.num_special_tokens_to_add(True)
+        with tokenizer_errors("a short text"):
+            self._single, self._pair = frame_of(tokenizer, 1), frame_of(tokenizer, 2)
         self.spec = spec
         self.needs_type_ids = needs_type_ids
-        if spec.max_length <= self._pair_specials + 1:
+        specials = len(self._pair)
+        if spec.max_length <= specials + 1:
             raise UsageError(
-                f"{spec.max_length} tokens leave no room for text beside {self._pair_specials} special ones",
+                f"{spec.max_length} tokens leave no room for text beside {specials} special ones",
                 "give a larger --max-length",
             )
 
@@ -80,17 +64,22 @@ class TextEncoder:
         """Reads a `tokenizer.json`.
 
         Raises:
-            IntegrityError: it is not one that the installed `tokenizers` reads.
+            IntegrityError: it is not one that the installed `tokenizers` reads, or see `check_tokenizer`.
+            UsageError: as for the class.
+            UnsupportedError: as for the class.
         """
         from tokenizers import Tokenizer
 
         try:
-            tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-        except Exception as error:  # tokenizers raises a bare Exception
+            with quiet_panics(), tokenizer_errors("tokenizer.json"):
+                tokenizer = Tokenizer.from_buffer(tokenizer_json)
+                check_tokenizer(tokenizer, spec)
+                return cls(tokenizer, spec, needs_type_ids)
+        except FailedRunError as error:
             raise IntegrityError(
-                f"tokenizer.json cannot be read: {str(error)[:200]}", 'try: pip install -U "tokenizers"'
-            ) from error
-        return cls(tokenizer, spec, needs_type_ids)
+                f"tokenizer.json cannot be read: {str(error.__cause__)[:200]}",
+                'try: pip install -U "tokenizers"',
+            ) from error.__cause__
 
     @property
     def max_length(self) -> int:
@@ -102,6 +91,11 @@ class TextEncoder:
         """The number of tokens, added tokens included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
+    @cached_property
+    def max_id(self) -> int:
+        """The largest token id, added tokens included."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
     def token(self, token_id: int) -> str | None:
         """The token of an id, as the vocabulary writes it; None if there is none."""
         found: str | None = self._tokenizer.id_to_token(token_id)
@@ -109,12 +103,18 @@ class TextEncoder:
 
     def text_of(self, token_id: int) -> str:
         """The text that a token stands for, without surrounding spaces."""
-        return str(self._tokenizer.decode([token_id], skip_special_tokens=False)).strip()
+        with tokenizer_errors(f"token {token_id}"):
+            return str(self._tokenizer.decode([token_id], skip_special_tokens=False)).strip()
 
     def encode(
-        self, items: Sequence[TextItem], *, windows: bool = False, stride: int = DEFAULT_STRIDE
+        self,
+        items: Sequence[TextItem],
+        *,
+        windows: bool = False,
+        stride: int = DEFAULT_STRIDE,
+        first: int = 1,
     ) -> list[list[Encoding]]:
-        """Tokenizes texts and pairs, in one call of the tokenizer for those that fit.
+        """Tokenizes texts and pairs.
 
         Args:
             items: texts and pairs.
@@ -122,25 +122,27 @@ class TextEncoder:
                 before it; the items are then pairs (question, context). Otherwise the longer text is cut
                 first. A question of more than half of the room is cut to it.
             stride: tokens that neighbouring windows share; at most half of a window's room is used.
+            first: the number that errors give the first item.
 
         Returns:
             For each item its encodings: one, or several windows.
 
         Raises:
-            UsageError: a text that is not valid Unicode, or a single text where windows need pairs.
+            UsageError: a text that is not valid Unicode, a single text where windows need pairs, or windows
+                of more than `MAX_WINDOW_TOKENS` tokens.
+            FailedRunError: the tokenizer fails on a text.
         """
         if windows and any(isinstance(item, str) for item in items):
             raise UsageError("question answering needs a question and a context", "give pairs of texts")
-        with self._lock:
-            full = self._encode_batch(items)
-            long = [index for index, raw in enumerate(full) if len(raw) > self.max_length]
-            result = [[_encoding(raw, 0)] if len(raw) <= self.max_length else [] for raw in full]
-            if long and windows:
-                self._add_windows(items, full, long, stride, result)
-            elif long:
-                for index, raw in zip(long, self._cut([items[i] for i in long]), strict=True):
-                    result[index] = [_encoding(raw, len(full[index]) - len(raw))]
-        return result
+        owned = [(item,) if isinstance(item, str) else item for item in items]
+        names = [f"text {number}" for number, own in enumerate(owned, start=first) for _ in own]
+        keep = MAX_WINDOW_TOKENS if windows else self.max_length
+        rest = iter(tokenize(self._tokenizer, [text for own in owned for text in own], keep, names))
+        found = []
+        for number, own in enumerate(owned, start=first):
+            texts = [next(rest) for _ in own]
+            found.append(self._windows(texts, stride, f"text {number}") if windows else [self._one(texts)])
+        return found
 
     def collate(self, encodings: Sequence[Encoding]) -> dict[str, Array]:
         """The model's inputs for one run, padded to the longest of the group.
@@ -180,53 +182,33 @@ class TextEncoder:
         """Where the tokens of a text of `length` tokens lie in a row of `padded`."""
         return slice(padded - length, padded) if self.spec.padding_side == "left" else slice(0, length)
 
-    def _encode_batch(self, items: Sequence[TextItem]) -> list[RawEncoding]:
-        try:
-            return list(self._tokenizer.encode_batch(list(items)))
-        except TypeError as error:
-            raise invalid_unicode(items) or error from error
+    def _one(self, texts: Sequence[Tokens]) -> Encoding:
+        """A text or pair, the longer text cut first."""
+        frame = self._single if len(texts) == 1 else self._pair
+        counts = [text.count for text in texts]
+        room = self.max_length - len(frame)
+        kept = (min(counts[0], room),) if len(texts) == 1 else longest_first(counts[0], counts[1], room)
+        cut = [part(text, 0, own) for text, own in zip(texts, kept, strict=True)]
+        return frame.around(cut, sum(counts) - sum(kept))
 
-    def _cut(
-        self, items: list[TextItem], strategy: str = "longest_first", stride: int = 0
-    ) -> list[RawEncoding]:
-        self._tokenizer.enable_truncation(self.max_length, stride=stride, strategy=strategy)
-        try:
-            return self._encode_batch(items)
-        finally:
-            self._tokenizer.no_truncation()
-
-    def _add_windows(
-        self,
-        items: Sequence[TextItem],
-        full: list[RawEncoding],
-        long: list[int],
-        stride: int,
-        result: list[list[Encoding]],
-    ) -> None:
-        """Fills `result` for the pairs `long`, those of one stride together."""
-        groups: dict[int, list[tuple[int, TextItem, int]]] = defaultdict(list)
-        for index in long:
-            item, question, dropped = self._shorten_question(items[index], full[index])
-            room = self.max_length - self._pair_specials - question
-            groups[min(stride, room // 2)].append((index, item, dropped))
-        for overlap, group in groups.items():
-            cut = self._cut([item for _, item, _ in group], "only_second", overlap)
-            for (index, _, dropped), raw in zip(group, cut, strict=True):
-                first = _encoding(raw, dropped)
-                result[index] = [first, *(_encoding(other, 0) for other in raw.overflowing)]
-
-    def _shorten_question(self, item: TextItem, raw: RawEncoding) -> tuple[TextItem, int, int]:
-        """The pair with a question of at most half of the room, its token count, and the tokens dropped."""
-        ends = [end for (_, end), owner in zip(raw.offsets, raw.sequence_ids, strict=True) if owner == 0]
-        limit = (self.max_length - self._pair_specials) // 2
-        if len(ends) <= limit or isinstance(item, str):
-            return item, len(ends), 0
-        shorter = item[0][: ends[limit - 1]]
-        kept = sum(owner == 0 for owner in self._tokenizer.encode(shorter, item[1]).sequence_ids)
-        return (shorter, item[1]), kept, len(ends) - kept
-
-
-def _encoding(raw: RawEncoding, truncated: int) -> Encoding:
-    return Encoding(
-        tuple(raw.ids), tuple(raw.type_ids), tuple(raw.offsets), tuple(raw.sequence_ids), truncated
-    )
+    def _windows(self, texts: Sequence[Tokens], stride: int, name: str) -> list[Encoding]:
+        """A question and its context: one encoding if both fit, or else the windows of the context."""
+        question, context = texts
+        room = self.max_length - len(self._pair)
+        if question.count + context.count <= room:
+            return [self._one(texts)]
+        kept = min(question.count, room // 2)
+        room -= kept
+        spans = window_spans(context.count, room, min(stride, room // 2))
+        most = MAX_WINDOW_TOKENS // self.max_length
+        if len(spans) > most:
+            raise UsageError(
+                f"the context of {name} needs {len(spans)} windows of {self.max_length} tokens",
+                f"cut it: at most {most} windows are run",
+            )
+        dropped = [question.count - kept, *[0] * (len(spans) - 1)]
+        asked = part(question, 0, kept)
+        return [
+            self._pair.around([asked, part(context, start, end)], lost)
+            for (start, end), lost in zip(spans, dropped, strict=True)
+        ]

@@ -49,6 +49,9 @@ class Backend(Protocol):
 
         Returns:
             Arrays that the caller owns, by output name.
+
+        Raises:
+            FailedRunError: the runtime fails.
         """
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from targets.errors import IncompatibleError, InternalError
+from targets.errors import FailedRunError, IncompatibleError
 from targets.runtime.backends.base import Array, check_options, closed_error
 from targets.runtime.backends.onnx_guard import check_self_contained
 
@@ -73,16 +73,22 @@ class OnnxRuntimeBackend:
         self.version: str = ort.__version__
         self.input_names: tuple[str, ...] = tuple(item.name for item in session.get_inputs())
         self.output_names: tuple[str, ...] = tuple(item.name for item in session.get_outputs())
+        self.output_widths: Mapping[str, int] = {
+            item.name: item.shape[-1]
+            for item in session.get_outputs()
+            if item.shape and isinstance(item.shape[-1], int)
+        }
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Runs the model; see `targets.runtime.backends.base.Backend.run`."""
-        if self._session is None:
+        session = self._session  # what another thread closes is released when this run is done
+        if session is None:
             raise closed_error()
         names = self.output_names if outputs is None else tuple(outputs)
         try:
-            values = self._session.run(names, dict(feeds))
+            values = session.run(names, dict(feeds))
         except Exception as error:  # as above
-            raise InternalError(
+            raise FailedRunError(
                 f"onnxruntime failed to run the model: {_first_line(error)}",
                 "run `bertc selftest` on the bundle",
             ) from error
@@ -98,7 +104,8 @@ def session_options(threads: int, options: Mapping[str, str]) -> ort.SessionOpti
     result = ort.SessionOptions()
     result.intra_op_num_threads = threads
     result.inter_op_num_threads = 1
-    result.log_severity_level = 3
+    # Fatal alone: what is wrong is raised, and said once.
+    result.log_severity_level = 4
     for key, value in options.items():
         if key == "graph_optimization_level":
             result.graph_optimization_level = _LEVELS[value]

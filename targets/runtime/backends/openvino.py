@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from targets.errors import BertcError, IncompatibleError, InternalError
+from targets.errors import BertcError, FailedRunError, IncompatibleError
 from targets.runtime.backends.base import OUTPUT_NAMES, Array, closed_error
 from targets.runtime.backends.openvino_cache import cache_file, read_cached, write_cached
 from targets.runtime.backends.openvino_devices import compile_properties
+from targets.runtime.backends.openvino_guard import check_self_contained
 from targets.runtime.backends.openvino_shapes import Requests, ShapeModels
 from targets.runtime.backends.openvino_static import StaticShapes
 from targets.runtime.settings import DYNAMIC, ShapePolicy
@@ -41,7 +42,9 @@ class OpenVinoBackend:
 
     Raises:
         IncompatibleError: this OpenVINO cannot load the model, or has no such device.
-        UnsupportedError: an option that the device does not take.
+        UnsupportedError: an option that the device does not take, or a model from bytes with operators of
+            extensions.
+        IntegrityError: bytes that are no model, or that point beyond the weights.
     """
 
     name = "openvino"
@@ -61,6 +64,8 @@ class OpenVinoBackend:
     ) -> None:
         """Loads and compiles the model."""
         properties = compile_properties(device, options, threads, streams)
+        if isinstance(model, bytes):
+            check_self_contained(model, weights or b"")
         self.version: str = ov.__version__.split("-", 1)[0]
         try:
             core = ov.Core()
@@ -83,6 +88,11 @@ class OpenVinoBackend:
         self._outputs = {_output_name(port): index for index, port in enumerate(network.outputs)}
         self.input_names: tuple[str, ...] = tuple(port.get_any_name() for port in network.inputs)
         self.output_names: tuple[str, ...] = tuple(self._outputs)
+        self.output_widths: Mapping[str, int] = {
+            name: shape[-1].get_length()
+            for name, index in self._outputs.items()
+            if len(shape := _shape(network.outputs[index])) and shape[-1].is_static
+        }
         if not lengths and shapes.when == "ahead":
             self._models.prepare(shapes.lengths)
 
@@ -112,7 +122,7 @@ class OpenVinoBackend:
         except BertcError:
             raise
         except Exception as error:  # as above
-            raise InternalError(
+            raise FailedRunError(
                 f"openvino failed to run the model: {_reason(error)}",
                 "run `bertc selftest` on the bundle",
             ) from error
@@ -130,11 +140,15 @@ class _AnyShape:
         self._requests: Requests | None = Requests(compiled, streams)
         self._own = own
         self.padded = own.padded
-        self.prepare = own.prepare
 
     @property
     def seconds(self) -> Mapping[int, float]:
         return self._own.seconds
+
+    def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
+        if self._requests is None:
+            raise closed_error()
+        return self._own.prepare(lengths)
 
     def run(self, feeds: Mapping[str, Array], places: Sequence[int]) -> list[Array]:
         dynamic = self._requests
@@ -183,6 +197,12 @@ def _output_name(port: Any) -> str:
     """The canonical name of an output that may carry the names of several tensors."""
     names = port.get_names()
     return next((name for name in OUTPUT_NAMES if name in names), min(names))
+
+
+def _shape(port: Any) -> Any:
+    """A port's shape; nothing where not even its number of axes is known."""
+    shape = port.get_partial_shape()
+    return () if shape.rank.is_dynamic else shape
 
 
 def _reason(error: BaseException) -> str:

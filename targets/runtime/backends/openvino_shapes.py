@@ -80,7 +80,8 @@ class ShapeModels:
     """The models of one text and one length each, compiled as a policy says.
 
     A length is compiled in the background when it is asked for a second time, one at a time. Where no more
-    fit, it takes the place of the one asked for least, once it was asked for twice as often.
+    fit, it takes the place of the one asked for least, once it was asked for twice as often. One that cannot
+    be compiled, as for want of memory, is tried no more. May be used by several threads.
 
     Args:
         core: OpenVINO.
@@ -107,6 +108,7 @@ class ShapeModels:
         self._kept = policy.kept if each == 0 else min(policy.kept, int(policy.memory_mb / each))
         self._models: dict[int, Requests] = {}
         self._seconds: dict[int, float] = {}
+        self._refused: set[int] = set()
         self._asked: Counter[int] = Counter()
         self._asks = 0
         self._lock = threading.Lock()
@@ -143,25 +145,27 @@ class ShapeModels:
         chosen = [each for each in wanted if each is not None][: self._kept]
         for each in chosen:
             self._compile(each, protected=chosen)
-        return {each: self._seconds[each] for each in chosen if each in self._models}
+        with self._lock:
+            return {each: self._seconds[each] for each in chosen if each in self._models}
 
     def close(self) -> None:
         """Releases the models; one that is being compiled is dropped when it is done."""
         with self._lock:
-            self._read = None
+            self._read = self._network = None
             self._models = {}
 
     def _count(self, length: int) -> None:
-        self._asked[length] += 1
-        self._asks += 1
-        if self._asks % _FORGET_AFTER == 0:
-            self._asked = Counter({key: count // 2 for key, count in self._asked.items()})
+        with self._lock:
+            self._asked[length] += 1
+            self._asks += 1
+            if self._asks % _FORGET_AFTER == 0:
+                self._asked = Counter({key: count // 2 for key, count in self._asked.items()})
 
     def _worth(self, length: int) -> bool:
-        asked = self._asked[length]
-        if asked < _ASKED or self._kept == 0:
-            return False
         with self._lock:
+            asked = self._asked[length]
+            if asked < _ASKED or self._kept == 0 or length in self._refused:
+                return False
             least = min((self._asked[each] for each in self._models), default=0)
             return len(self._models) < self._kept or asked > _CLEARLY * least
 
@@ -169,21 +173,28 @@ class ShapeModels:
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 return
-            self._thread = threading.Thread(target=self._compile, args=(length,), name="bertc-shapes")
+            self._thread = threading.Thread(target=self._try, args=(length,), name="bertc-shapes")
             self._thread.start()
+
+    def _try(self, length: int) -> None:
+        """Compiles in the background, where nobody could be told of an error and nobody needs the model."""
+        try:
+            self._compile(length)
+        except Exception:  # OpenVINO raises plain RuntimeError, and its bindings several others
+            self._refused.add(length)
 
     def _compile(self, length: int, protected: Sequence[int] = ()) -> None:
         with self._compiling:
-            read = self._read
+            read, network = self._read, self._network
             if read is None or length in self._models:
                 return
             start = time.perf_counter()
-            if self._network is None:
-                self._network = read()
-            requests = Requests(compile_fixed(self._core, self._network, length, "CPU", self._properties))
+            network = read() if network is None else network
+            requests = Requests(compile_fixed(self._core, network, length, "CPU", self._properties))
             with self._lock:
                 if self._read is None:
                     return
+                self._network = network
                 self._make_room(protected)
                 self._models = {**self._models, length: requests}
                 self._seconds[length] = time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -10,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from targets.errors import IncompatibleError, InternalError, UsageError
+from targets.errors import FailedRunError, IncompatibleError, InternalError, UsageError
 from targets.runtime.backends.base import Array, closed_error
 from targets.runtime.backends.cuda import Cuda, load_cuda
 from targets.runtime.backends.cuda_graphs import GraphRuns
@@ -44,7 +45,7 @@ class TensorRtBackend:
     """An engine on the first GPU.
 
     Batches larger than the engine's are run in parts; rows shorter than its shortest are padded with
-    masked tokens, which outputs of one row for each token lose again. One run at a time.
+    masked tokens, which outputs of one row for each token lose again. One run at a time: another waits.
 
     Args:
         engine: an engine's bytes, whose hash has been compared: native code.
@@ -59,6 +60,7 @@ class TensorRtBackend:
     def __init__(self, engine: bytes, runtime: str, graphs: ShapePolicy | None = None) -> None:
         """Loads the engine and takes memory for its largest shapes."""
         trt = load_tensorrt(runtime)
+        self._lock = threading.Lock()
         self.name = runtime
         self.version = str(trt.__version__)
         self._cuda: Cuda | None = Cuda(load_cuda())
@@ -118,10 +120,11 @@ class TensorRtBackend:
             raise UsageError(
                 f"{length} tokens in a row", f"this engine was built for at most {most_tokens}: compile again"
             )
-        parts = [
-            self._part({name: feeds[name][start : start + most_rows] for name in self.input_names}, names)
-            for start in range(0, batch, most_rows)
-        ]
+        with self._lock:
+            parts = [
+                self._part({name: feeds[name][start : start + most_rows] for name in self.input_names}, names)
+                for start in range(0, batch, most_rows)
+            ]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _part(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -137,7 +140,9 @@ class TensorRtBackend:
             cuda.upload(tensor.device, view)
         launched = self._graphs is not None and self._graphs.launch(rows, padded)
         if not launched and not self._context.execute_async_v3(cuda.stream):
-            raise InternalError(f"{self.name} failed to run the engine", "run `bertc selftest` on the bundle")
+            raise FailedRunError(
+                f"{self.name} failed to run the engine", "run `bertc selftest` on the bundle"
+            )
         views = {
             name: self._tensors[name].view(tuple(self._context.get_tensor_shape(name))) for name in names
         }
@@ -155,13 +160,15 @@ class TensorRtBackend:
 
     def prepare(self, lengths: Sequence[int]) -> dict[int, float]:
         """Captures the graphs of single texts of these lengths; seconds by length."""
-        self._open()
-        return {} if self._graphs is None else self._graphs.prepare(lengths)
+        with self._lock:
+            self._open()
+            return {} if self._graphs is None else self._graphs.prepare(lengths)
 
     @property
     def shapes(self) -> Mapping[int, float]:
         """The lengths that were captured as CUDA graphs, and the seconds that each took."""
-        return {} if self._graphs is None else self._graphs.shapes
+        graphs = self._graphs
+        return {} if graphs is None else graphs.shapes
 
     def _context_of(self, length: int) -> Any:
         """An execution context of its own for one text of a length, on the same memory."""
@@ -178,13 +185,14 @@ class TensorRtBackend:
         return self._cuda
 
     def close(self) -> None:
-        """Releases the engine and its memory."""
-        if self._cuda is not None:
-            self._cuda.forget_graphs()
-        self._graphs = self._context = self._engine = self._runtime = None
-        if self._cuda is not None:
-            self._cuda.close()
-            self._cuda = None
+        """Releases the engine and its memory, after the run that is being made."""
+        with self._lock:
+            if self._cuda is not None:
+                self._cuda.forget_graphs()
+            self._graphs = self._context = self._engine = self._runtime = None
+            if self._cuda is not None:
+                self._cuda.close()
+                self._cuda = None
 
 
 def _make_context(trt: Any, engine: Any, *, own_graphs: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from targets.bundle.schema import TaskConfig
 from targets.errors import UnsupportedError, UsageError
 from targets.runtime.inference import Inference
+from targets.runtime.limits import MAX_TOP_K
 from targets.runtime.tasks import (
     feature_extraction,
     fill_mask,
@@ -87,10 +88,11 @@ def make_decoder(
         threshold: the least score of a label in multi-label classification.
 
     Raises:
-        UsageError: `top_k` below 1, a threshold outside [0, 1], or fill-mask without a mask token.
+        UsageError: `top_k` outside [1, `MAX_TOP_K`], a threshold outside [0, 1], or fill-mask without a mask
+            token.
     """
-    if top_k < 1:
-        raise UsageError(f"top_k is {top_k}", "give 1 or more")
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise UsageError(f"top_k is {top_k}", f"give 1 to {MAX_TOP_K}")
     if not 0 <= threshold <= 1:
         raise UsageError(f"the threshold is {threshold}", "give a number from 0 to 1")
     if task == "text-classification":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from targets.runtime.inference import Inference
+from targets.runtime.tasks.scores import finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,4 +25,5 @@ class Embedding:
 
 def decode(inference: Inference) -> Embedding:
     """Takes `sentence_embedding` [dimension] as it is."""
-    return Embedding(np.array(inference.windows[0].outputs["sentence_embedding"], dtype=np.float32))
+    found = np.array(inference.windows[0].outputs["sentence_embedding"], dtype=np.float32)
+    return Embedding(finite(found))

@@ -10,6 +10,7 @@ import numpy as np
 from targets.errors import UsageError
 from targets.runtime.backends.base import Array
 from targets.runtime.inference import Inference
+from targets.runtime.limits import MAX_FILLED_CHARACTERS
 from targets.runtime.tasks.scores import softmax, strip_span
 from targets.runtime.tokenize import TextEncoder
 
@@ -53,17 +54,29 @@ def decode(inference: Inference, encoder: TextEncoder, *, top_k: int = 5) -> Fil
         top_k: candidates of each mask.
 
     Raises:
-        UsageError: the tokenizer has no mask token, or the text, as far as the model reads it, has no mask.
+        UsageError: the tokenizer has no mask token; the text, as far as the model reads it, has no mask; or
+            the candidates' texts would be longer than `MAX_FILLED_CHARACTERS` together.
     """
     window = inference.windows[0]
     places = mask_positions(inference, encoder)
     names = (inference.item,) if isinstance(inference.item, str) else inference.item
+    _check_written(len(places), min(top_k, encoder.vocab_size), names)
     masks = []
     for place in places:
         text = names[window.encoding.sequence_ids[place] or 0]
         start, end = strip_span(text, *window.encoding.offsets[place])
         masks.append(_candidates(window.outputs["logits"][place], text, start, end, encoder, top_k))
     return FillMask(tuple(masks))
+
+
+def _check_written(masks: int, top_k: int, texts: tuple[str, ...]) -> None:
+    longest = max(map(len, texts))
+    written = masks * top_k * longest
+    if written > MAX_FILLED_CHARACTERS:
+        raise UsageError(
+            f"{top_k} candidates for each of {masks} masks in the text {texts[0][:40]!r}",
+            f"cut it or lower top_k: they would be {written} characters, of {MAX_FILLED_CHARACTERS} at most",
+        )
 
 
 def mask_positions(inference: Inference, encoder: TextEncoder) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from targets.bundle.schema import TaskConfig
 from targets.runtime.backends.base import Array
 from targets.runtime.inference import Inference
-from targets.runtime.tasks.scores import label_names, sigmoid, softmax
+from targets.runtime.tasks.scores import finite, label_names, sigmoid, softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def decode(
     logits: Array = inference.windows[0].outputs["logits"]
     kind = problem_type(config, len(logits))
     if kind == "regression":
-        return Regression(float(logits[0]))
+        return Regression(float(finite(logits)[0]))
     names = label_names(config.labels, len(logits))
     if kind == "multi_label_classification":
         chances = sigmoid(logits)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from targets.errors import UsageError
-from targets.runtime.items import TextItem, check_items, check_task
+from targets.runtime.items import TextItem, check_items, check_task, chunks
+from targets.runtime.limits import MAX_TUNE_CHARACTERS
 from targets.runtime.tokenize import TextEncoder
 from targets.runtime.tune.record import Source, Workload
 
@@ -59,14 +59,27 @@ class Texts:
         )
 
 
+def first_texts(items: Iterable[TextItem]) -> list[TextItem]:
+    """The first items that are not blank: 10,000, or fewer whose characters are `MAX_TUNE_CHARACTERS`."""
+    kept: list[TextItem] = []
+    room = MAX_TUNE_CHARACTERS
+    for item in items:
+        size = sum(map(len, _parts(item)))
+        if len(kept) == MAX_FILE_TEXTS or size > room:
+            break
+        if not isinstance(item, str) or item.strip():
+            kept.append(item)
+            room -= size
+    return kept
+
+
 def of_file(items: Iterable[TextItem], encoder: TextEncoder, task: str) -> Texts:
-    """A user's texts, the first 10,000 that are not blank.
+    """A user's texts, those of `first_texts`.
 
     Raises:
         UsageError: no text, or not what the task takes.
     """
-    filled = (item for item in items if not (isinstance(item, str) and not item.strip()))
-    kept = check_items(list(islice(filled, MAX_FILE_TEXTS)))
+    kept = check_items(first_texts(items))
     if not kept:
         raise UsageError("there is no text to time", "give a file with one text a line")
     check_task(task, kept)
@@ -104,8 +117,11 @@ def synthetic(golden: Sequence[TextItem], encoder: TextEncoder, task: str, *, se
 
 
 def _encoded(source: Source, items: Sequence[TextItem], encoder: TextEncoder, task: str) -> Texts:
-    encoded = encoder.encode(items, windows=task == "question-answering")
-    return Texts(source, tuple(items), tuple(tuple(map(len, windows)) for windows in encoded))
+    lengths: list[tuple[int, ...]] = []
+    for chunk in chunks(items):
+        encoded = encoder.encode(chunk, windows=task == "question-answering", first=len(lengths) + 1)
+        lengths += [tuple(map(len, windows)) for windows in encoded]
+    return Texts(source, tuple(items), tuple(lengths))
 
 
 def _costs(words: Sequence[str], encoder: TextEncoder) -> tuple[int, list[int]]:

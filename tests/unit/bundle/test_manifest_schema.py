@@ -342,6 +342,22 @@ CROSS: dict[str, tuple[Edit, str]] = {
         ),
         "does not list model/model.bin",
     ),
+    "labels of one name": (
+        lambda d: d["task_config"].update(labels=["a", "a"]),
+        "task_config.labels must differ",
+    ),
+    "a tokenizer of 65 MiB": (
+        lambda d: entry_of(d, "tokenizer/tokenizer.json").update(size=65 << 20),
+        "tokenizer/tokenizer.json has 68157440 bytes, more than 67108864",
+    ),
+    "a self-test of 9 MiB": (
+        lambda d: entry_of(d, "selftest.json").update(size=9 << 20),
+        "selftest.json has 9437184 bytes, more than 8388608",
+    ),
+    "an ONNX model of 2 GiB": (
+        lambda d: entry_of(d, "model/model.onnx").update(size=2 << 30),
+        "model/model.onnx has 2147483648 bytes, more than 2147483647",
+    ),
     "input twice": (lambda d: d["inputs"].append(d["inputs"][0]), "inputs must name each tensor once"),
 }
 
@@ -377,6 +393,30 @@ def test_rules_between_keys(edit: Edit, message: str) -> None:
 def test_what_is_not_strict_json(data: bytes, message: str) -> None:
     with pytest.raises(IntegrityError, match=message):
         parse_manifest(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u202e", "\u2066", "\u2028", "\u200b", "\u2060", "\ufeff", "\ufff9", "\U000e0041", "\x9b", "\x7f"],
+)
+def test_texts_that_would_do_something(text: str) -> None:
+    with pytest.raises(IntegrityError, match="holds a control character"):
+        parsed(lambda d: d["task_config"].update(labels=[f"a{text}", "b"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<=50K",
+        "<b>",
+        "\u0633\u0644\u0628\u064a\u200f",
+        "\u0645\u06cc\u200c\u062e",
+        "\U0001f468\u200d\U0001f469",
+        "\u00ad",
+    ],
+)
+def test_texts_that_are_texts(text: str) -> None:
+    assert parsed(lambda d: d["task_config"].update(labels=[text, "b"])).task_config.labels == (text, "b")
 
 
 def test_brackets_inside_strings_are_not_depth() -> None:

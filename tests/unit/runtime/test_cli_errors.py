@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import click
 import pytest
 
+from targets.cli.options import print_json, print_text
 from targets.cli_errors import main_guard
 from targets.errors import (
     AccuracyGateError,
@@ -56,3 +59,15 @@ def test_every_end_has_its_code(
     debug = capsys.readouterr().err
     assert ("Traceback" in debug) == (isinstance(error, Exception) and not isinstance(error, BrokenPipeError))
     assert isinstance(error, BertcError) or code in (0, 1, 2, 130)
+
+
+def test_what_does_not_print_is_escaped_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    print_text("a\u202eb\x1b[2J\n\U000e0041 \u0645\u06cc\u200c\u062e")
+    assert capsys.readouterr().out == "a\\u202eb\\u001b[2J\n\\udb40\\udc41 \u0645\u06cc\u200c\u062e\n"
+    document = {"a\u202e": ["\x9b", "\u200c", "\xe9"]}
+    for compact in (True, False):
+        print_json(document, compact=compact)
+        out = capsys.readouterr().out
+        assert json.loads(out) == document
+        assert all(line.isprintable() for line in out.splitlines())
+        assert "\xe9" in out

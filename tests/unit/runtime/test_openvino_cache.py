@@ -103,6 +103,28 @@ def test_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(folder.iterdir()) == sorted(paths[2:])
 
 
+def test_what_killed_processes_left_goes(folder: Path) -> None:
+    path = cache_file("a" * 64, "1.0", {})
+    write_cached(path, b"x")
+    old, new = folder / ".old.part", folder / ".new.part"
+    for left in (old, new):
+        left.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    write_cached(path, b"y")
+    assert sorted(folder.iterdir()) == sorted((path, new))
+
+
+def test_another_process_forgets_at_the_same_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are listed and gone a moment later, as a link to nothing is, cost nothing."""
+    monkeypatch.setattr(openvino_cache, "KEPT", 1)
+    folder.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.blob").symlink_to(folder / "gone")
+    path = cache_file("a" * 64, "1.0", {})
+    write_cached(path, b"x")
+    assert sorted(folder.iterdir()) == [path]
+
+
 def test_what_a_file_is_kept_for() -> None:
     one = cache_file("a" * 64, "1.0", {"A": "b"})
     assert one == cache_file("a" * 64, "1.0", {"A": "b"})

@@ -108,7 +108,7 @@ def test_fill_mask(runtime: str) -> None:
             opened.predict(["no mask"])
         with pytest.raises(UsageError, match="in the first 64 tokens"):
             opened.predict(["the " * 70 + "[MASK]"])
-        (all_of_them,) = opened.predict(["[MASK]"], top_k=10_000)
+        (all_of_them,) = opened.predict(["[MASK]"], top_k=1000)
     assert isinstance(one, FillMask)
     assert isinstance(two, FillMask)
     assert isinstance(all_of_them, FillMask)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from targets.errors import IntegrityError, UsageError
-from targets.runtime.items import MAX_CHARACTERS, MAX_TEXTS, TextItem, check_items
+from targets.runtime.items import TextItem, check_items
+from targets.runtime.limits import MAX_CHARACTERS, MAX_TEXTS
 from targets.runtime.tokenize import Encoding, TextEncoder
 from tests.support.tiny_runtime import byte_encoder, byte_level, encoder, wordpiece, wordpiece_spec
 

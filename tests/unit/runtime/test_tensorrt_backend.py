@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,34 @@ def test_arrays_are_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = first["logits"].copy()
     backend.run(feeds_of(2, 8, 1))
     np.testing.assert_array_equal(first["logits"], kept)
+
+
+def test_threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs share the engine's memory; closing waits for the one that is being made."""
+    backend = Doubled(monkeypatch).backend
+    begin, wrong, ends = threading.Barrier(6), [], []
+
+    def work(number: int) -> None:
+        feeds = feeds_of(1 + number % 3, 4 + number, number)
+        expected = model(feeds)["logits"].astype(np.float32)
+        begin.wait(30)
+        try:
+            while True:
+                if not np.array_equal(backend.run(feeds, ["logits"])["logits"], expected):
+                    wrong.append(number)
+        except UsageError as error:
+            ends.append(str(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    begin.wait(30)
+    time.sleep(0.2)
+    backend.close()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert ends == ["the session is closed"] * 5
 
 
 def test_too_many_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

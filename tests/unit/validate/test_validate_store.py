@@ -27,6 +27,7 @@ SAMPLE: dict[str, NDArray[Any]] = {
     )
 )
 def test_arrays_come_back_as_they_were(array: NDArray[Any]) -> None:
+    array = np.nan_to_num(array)
     loaded = load_predictions(save_predictions(DIGEST, {"a": array}), DIGEST)
     assert loaded is not None
     assert list(loaded) == ["a"]
@@ -97,3 +98,9 @@ def test_texts_are_not_stored() -> None:
         save_predictions(DIGEST, {"a": np.array(["text"])})
     with pytest.raises(InternalError):
         save_predictions(DIGEST, {"digest": np.zeros(1)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_damage(value: float) -> None:
+    with pytest.raises(IntegrityError, match="a holds NaN or infinity"):
+        load_predictions(save_predictions(DIGEST, {"a": np.array([0, value], np.float32)}), DIGEST)
