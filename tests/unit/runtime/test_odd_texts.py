@@ -18,12 +18,14 @@ from targets.cli.describe import describe, json_line, shown
 from targets.cli_errors import main_guard
 from targets.errors import UsageError
 from targets.runtime.backends import open_backend
+from targets.runtime.bench import check_shapes
 from targets.runtime.items import TextItem, check_items, chunks
 from targets.runtime.limits import MAX_CHARACTERS, MAX_LINE_BYTES, MAX_RUN_TOKENS, MAX_TOP_K
 from targets.runtime.session import Session
 from targets.runtime.settings import DYNAMIC, RunSettings
 from targets.runtime.tasks import Answer, Classification, Entity, FillMask, MultiLabel, TokenClassification
 from targets.runtime.tokenize import TextEncoder
+from targets.runtime.tune import workload
 from tests.support.corpus import sentences
 from tests.support.tiny_runtime import (
     RUNTIMES,
@@ -309,6 +311,22 @@ def test_runs_have_bounds() -> None:
         with pytest.raises(UsageError, match="a length of 0 tokens"):
             one.prepare([0])
         assert one.prepare([10**12]) == {}
+
+
+def test_shapes_to_time_have_bounds() -> None:
+    check_shapes([(256, 512)], 512)
+    with pytest.raises(UsageError, match="the shape 1024x512 is 524288 tokens"):
+        check_shapes([(1, 8), (1024, 512)], 512)
+
+
+def test_tuning_reads_no_more_than_it_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts after the bound are not even read."""
+    monkeypatch.setattr(workload, "MAX_TUNE_CHARACTERS", 100)
+    given = iter([("a" * 20, "b" * 20), "", " ", "c" * 50, "d" * 50, "e"])
+    assert workload.first_texts(given) == [("a" * 20, "b" * 20), "c" * 50]
+    assert next(given) == "e"
+    monkeypatch.setattr(workload, "MAX_FILE_TEXTS", 3)
+    assert workload.first_texts(iter("abcdef")) == ["a", "b", "c"]
 
 
 def test_a_batch_size_is_bounded_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
