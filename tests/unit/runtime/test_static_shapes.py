@@ -180,6 +180,7 @@ def test_what_each_device_is_asked_for() -> None:
     cpu = compile_properties("CPU", {}, 3, 2)
     assert cpu["INFERENCE_PRECISION_HINT"] == "f32"
     assert (cpu["INFERENCE_NUM_THREADS"], cpu["NUM_STREAMS"]) == ("3", "2")
+    assert int(cpu["CPU_RUNTIME_CACHE_CAPACITY"]) <= 500, "5,000 kernels are gigabytes"
     half = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f16"}
     for device in ("GPU", "NPU"):
         assert compile_properties(device, {}, 3, 2) == half
