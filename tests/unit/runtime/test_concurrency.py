@@ -222,6 +222,9 @@ import os, sys
 from targets.bundle.reader import Bundle
 import targets.runtime.session
 
+def tell(what):
+    os.write(1, f"{what}\\n".encode())  # in one piece, whatever PYTHONUNBUFFERED says
+
 children = []
 for _ in range(int(sys.argv[2])):
     child = os.fork()
@@ -229,9 +232,9 @@ for _ in range(int(sys.argv[2])):
         try:
             for _ in range(2):
                 with Bundle.open(sys.argv[1]).session(threads=1, cache=True) as session:
-                    print(session.predict(["good film"])[0].to_dict()["scores"], flush=True)
+                    tell(session.predict(["good film"])[0].to_dict()["scores"])
         except BaseException as error:
-            print(repr(error), flush=True)
+            tell(repr(error))
             os._exit(1)
         os._exit(0)
     children.append(child)
