@@ -24,7 +24,7 @@ from compiler.sessions import (
 from compiler.texts import truncation_note
 from compiler.validate import Evaluator, Predictions, Validation, load_predictions, make_evaluator
 from targets.bundle.reader import Bundle
-from targets.errors import BertcError, IncompatibleError
+from targets.errors import BertcError, FailedRunError, IncompatibleError
 
 _Otherwise = TypeVar("_Otherwise", int, int | None)
 _MOST = 2**53
@@ -118,6 +118,8 @@ def _or_emulate(bundle: Bundle) -> Iterator[None]:
     """Where this machine is another than the bundle is for, say which emulated one is not."""
     try:
         yield
+    except FailedRunError:
+        raise
     except IncompatibleError as error:
         target = bundle.manifest.target.id
         try:
