@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ import onnx_ir as ir
 
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
-from compiler.ir.edit import constant, op, upstream
+from compiler.ir.edit import constant
 from compiler.ir.encoder import EncoderGraph, EncoderLayer
 from compiler.ir.linear import linears_of
 from compiler.passes.manager import PassManager
@@ -21,30 +20,10 @@ from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
 from compiler.prune.axes import ChannelGroup, find_groups
 from compiler.prune.modules import Prunable, find_modules
+from compiler.structure import EMBEDDINGS, HEAD, Size, parts_of, sizes_of
 
 LENGTH: Final = 128
-_EMBEDDINGS: Final = "embeddings"
-_HEAD: Final = "task head"
 _STREAM: Final = "residual stream"
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large a part is.
-
-    Attributes:
-        parameters: numbers in float tensors, each tensor counted in the first part that reads it.
-        flops: of one text, a multiplication and an addition of a product counted as two; nothing else counts.
-        bytes: of the parameters in FP32.
-    """
-
-    parameters: int = 0
-    flops: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Size) -> Size:
-        """Both together."""
-        return Size(self.parameters + other.parameters, self.flops + other.flops, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +170,10 @@ def inspect_graph(model: ir.Model, checkpoint: Checkpoint, length: int) -> Inspe
         length: see `inspect_model`.
     """
     encoder = EncoderGraph.find(model)
-    parts = _parts(model.graph, encoder.layers)
+    parts = parts_of(model.graph, encoder.layers)
     longest = checkpoint.tokenizer.spec.max_length
     tokens = min(length, longest)
-    sizes = _sizes(model.graph, parts, tokens)
+    sizes = sizes_of(model.graph, parts, tokens)
     groups = find_groups(model)
     found = find_modules(model, groups)
     return Inspection(
@@ -205,56 +184,10 @@ def inspect_graph(model: ir.Model, checkpoint: Checkpoint, length: int) -> Inspe
         length=tokens,
         max_length=longest,
         layers=tuple(_layer(each, sizes, found) for each in encoder.layers),
-        embeddings=sizes.get(_EMBEDDINGS, Size()),
-        task_head=sizes.get(_HEAD, Size()),
+        embeddings=sizes.get(EMBEDDINGS, Size()),
+        task_head=sizes.get(HEAD, Size()),
         left_whole=tuple(_left_whole(groups, found, parts, encoder.layers)),
         notes=(*checkpoint.notes, *_single(found), *_repeated(model.graph, encoder, parts)),
-    )
-
-
-def _parts(graph: ir.Graph, layers: Sequence[EncoderLayer]) -> dict[ir.Node, str]:
-    """The part that each node belongs to: what a layer's output needs and no part before it has."""
-    parts = dict.fromkeys(upstream(layers[0].input), _EMBEDDINGS) if layers else {}
-    for layer in layers:
-        for node in upstream(layer.output):
-            parts.setdefault(node, str(layer.index))
-    for node in graph:
-        parts.setdefault(node, _HEAD)
-    return parts
-
-
-def _sizes(graph: ir.Graph, parts: Mapping[ir.Node, str], length: int) -> dict[str, Size]:
-    sizes: dict[str, Size] = {}
-    seen: set[ir.Value] = set()
-    for node in graph:
-        new = [each for each in node.inputs if each is not None and each not in seen]
-        seen.update(new)
-        arrays = [array for array in map(constant, dict.fromkeys(new)) if array is not None]
-        counted = [each for each in arrays if each.dtype.kind == "f" and each.size > 1]
-        parameters = sum(each.size for each in counted)
-        own = Size(parameters, _flops(node, length), sum(each.nbytes for each in counted))
-        sizes[parts[node]] = sizes.get(parts[node], Size()) + own
-    return sizes
-
-
-def _flops(node: ir.Node, length: int) -> int:
-    if op(node, "MatMul"):
-        return 2 * math.prod(_dims(node.outputs[0], length)) * _dims(node.inputs[0], length)[-1]
-    if op(node, "Attention"):
-        query, key, value = (_dims(each, length) for each in node.inputs[:3])
-        return 2 * math.prod(query) * key[1] + 2 * query[1] * math.prod(value)
-    return 0
-
-
-def _dims(value: ir.Value | None, length: int) -> tuple[int, ...]:
-    """The shape for one text; unknown axes but the first are its tokens."""
-    array = constant(value)
-    if array is not None:
-        return array.shape
-    if value is None or value.shape is None:
-        return (1, length, 0)
-    return tuple(
-        dim if isinstance(dim, int) else (1 if axis == 0 else length) for axis, dim in enumerate(value.shape)
     )
 
 
@@ -303,7 +236,7 @@ def _single(found: Prunable) -> Iterator[str]:
 def _repeated(graph: ir.Graph, encoder: EncoderGraph, parts: Mapping[ir.Node, str]) -> Iterator[str]:
     tables = [(each, constant(each.inputs[0])) for each in encoder.tables]
     for linear in linears_of(graph):
-        if parts[linear.matmul] != _HEAD:
+        if parts[linear.matmul] != HEAD:
             continue
         weight = linear.weight_array
         for node, table in tables:

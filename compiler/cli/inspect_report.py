@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from compiler.inspection import Cuttable, InspectedLayer, Inspection, Size, Whole
+from compiler.inspection import Cuttable, InspectedLayer, Inspection, Whole
+from compiler.structure import Size
 
 _HEADER: Final = ("part", "heads", "head size", "FFN", "parameters", "MFLOPs", "MB in FP32", "may be pruned")
 _UNITS: Final = {"heads": "heads", "ffn": "neurons"}
