@@ -15,7 +15,7 @@ from compiler.latency import fitting_shapes, full_feeds
 from compiler.latency_table import LatencyTable, measure_table
 from compiler.lower.artifact import Artifact
 from compiler.progress import Clock
-from compiler.quantize.mixed import Choice, Gate, Ranked, apply, rank, search, with_float
+from compiler.quantize.mixed import Choice, Gate, Ranked, Tried, apply, rank, search, with_float
 from compiler.quantize.plan import QuantPlan
 from compiler.quantize.quantizer import Quantized
 from compiler.quantize.sensitivity import ATTENTION, Group, groups_of, measure
@@ -46,6 +46,12 @@ class Mixed:
     artifact: Artifact
     quantized: Quantized
     choice: Choice | None
+
+    def after(self, first: Tried) -> Mixed:
+        """With what was tried before the search."""
+        if self.choice is None:
+            return self
+        return replace(self, choice=replace(self.choice, tried=(first, *self.choice.tried)))
 
 
 class ChoosesFloat(Protocol):
@@ -101,10 +107,11 @@ class AutoPrecision:
         """
         first = self.judge(artifact)
         if first is not None and self.gate.holds(first):
-            choice = Choice((), (), first)
+            choice = Choice((), (), first, tried=(Tried((), first, holds=True),))
             plan = apply(quantized.plan, choice, self.gate, total=0.0, outputs="", shape="")
             return Mixed(artifact, replace(quantized, plan=plan), choice)
-        return _Search(self, apart(), artifact.runtime).run()
+        found = _Search(self, apart(), artifact.runtime).run()
+        return found.after(Tried((), first, holds=False))
 
     def judge(self, artifact: Artifact) -> Validation | None:
         """The artifact on the held-out slice; None where its outputs are not finite."""

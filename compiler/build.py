@@ -252,7 +252,7 @@ def _quantized(
         if other == scheme:
             return found
         if _same_linears(other, scheme) and scheme.attention_products == "float":
-            return Quantized(found.model, adapt(found.plan, scheme), found.smoothing)
+            return replace(found, plan=adapt(found.plan, scheme))
     if precision == "fp8":
         with clock.stage("calibrating FP8", len(texts.feeds)) as advance:
             tables = quantize_tables(model)

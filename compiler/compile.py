@@ -12,7 +12,7 @@ import onnx_ir as ir
 from calibration.examples import Example
 from compiler.attempts import Attempts, Strategy
 from compiler.blas import one_thread
-from compiler.build import Candidate, check_profiles, open_artifact
+from compiler.build import check_profiles
 from compiler.emulate.cpus import emulated_cpu
 from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
@@ -21,18 +21,18 @@ from compiler.evidence import computes_alike, evidence_of
 from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
 from compiler.frontend.export import trace
 from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
-from compiler.integer_answers import IntegerAnswers, is_integer
+from compiler.integer_answers import IntegerAnswers
 from compiler.ir.edit import weight_bytes
 from compiler.ir.encoder import EncoderGraph
+from compiler.measuring import Measuring, staged
 from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
 from compiler.packing import Packer
 from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
 from compiler.pipeline import encoder_passes
-from compiler.progress import Clock, Progress, Silent, by_totals
+from compiler.progress import Clock, Progress, Silent
 from compiler.prune.directions import answers_of
 from compiler.pruning import Pruning
-from compiler.quantize.mixed import Gate
 from compiler.reference import ReferenceBackend, check_parity
 from compiler.report.debug import check_debug
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE, Kept
@@ -48,13 +48,12 @@ from compiler.texts import (
     text_feeds,
     truncation_note,
 )
-from compiler.validate import Evaluator, Predictions, Validation, not_measured
+from compiler.validate import Evaluator, Validation
 from targets.bundle.output import check_output
 from targets.bundle.signature import load_private_key
 from targets.detect import machine
 from targets.errors import AccuracyGateError, UnsupportedError, UsageError
 from targets.registry import get_target
-from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
 from targets.spec import Evidence, TargetSpec
 
@@ -137,7 +136,7 @@ class _Compile:
         self._opened = Opened()
         self._evidence: dict[str, Evidence] = {}
         self._emulated = False
-        self._integers = IntegerAnswers(clock)
+        self._predict = staged(clock)
 
     def run(self, accept: Callable[[Checkpoint], None] | None = None) -> CompileResult:
         specs = self._targets()
@@ -152,16 +151,19 @@ class _Compile:
             check_debug(path, force=self._options.force, wanted=self._options.keep_debug)
         source = self._source(checkpoint)
         packer = Packer(self._options, self._clock, self._opened.record, key)
-        samples = Samples(self._options, self._clock, self._integers)
+        integers = IntegerAnswers(self._clock)
+        samples = Samples(self._options, self._clock, integers)
+        measuring = Measuring(self._options, self._strategy, self._clock, integers, self._evidence)
         done, failed = [], []
         for spec, path in zip(specs, paths, strict=True):
-            variant, candidates, best, validation = self._first_to_pass(source, spec)
+            chosen = measuring.first_to_pass(source, spec)
+            validation = chosen.validation
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
-            variant = self._strategy.with_speedup(variant, spec, best)
-            draft = packer.draft(path, spec, variant, candidates, best)
-            sample = samples.of(variant, best, spec) if self._emulated else None
+            variant = self._strategy.with_speedup(chosen.source, spec, chosen.best)
+            draft = packer.draft(path, spec, replace(chosen, source=variant), self._evidence[spec.id])
+            sample = samples.of(variant, chosen.best, spec) if self._emulated else None
             if self._options.validate_emulated and sample is not None and self._elsewhere(spec):
                 validation = samples.emulated(packer, draft, sample, validation)
                 if validation.status == "failed":
@@ -171,18 +173,6 @@ class _Compile:
         if failed:
             raise _gate_error(failed)
         return CompileResult(tuple(done))
-
-    def _first_to_pass(
-        self, source: Source, spec: TargetSpec
-    ) -> tuple[Source, list[Candidate], Candidate, Validation]:
-        """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
-        failures = []
-        for variant, candidates in self._strategy.of(source, spec):
-            best, validation = self._validate(candidates, variant, spec)
-            if validation.status != "failed":
-                return variant, candidates, best, validation
-            failures.append((variant, candidates, best, validation))
-        return failures[0]
 
     def _targets(self) -> list[TargetSpec]:
         specs = [get_target(name) for name in self._options.targets]
@@ -297,46 +287,6 @@ class _Compile:
             return whole
         with source.session(ReferenceBackend(source.graph, threads=self._options.threads)) as session:
             return Reference(evaluator, self._predict(evaluator, session, "the sample in FP32"))
-
-    def _predict(self, evaluator: Evaluator, session: Session, stage: str) -> Predictions:
-        with self._clock.stage(stage, len(evaluator.items)) as advance:
-            return evaluator.predict(session, by_totals(advance))
-
-    def _validate(
-        self, candidates: list[Candidate], source: Source, spec: TargetSpec
-    ) -> tuple[Candidate, Validation]:
-        """The fastest candidate that passes the gate; the fastest, and its failure, if none does."""
-        if source.reference is None:
-            return candidates[0], not_measured("no evaluation data was given")
-        outcomes: list[tuple[Candidate, Validation]] = []
-        for each in candidates:
-            try:
-                validation = self._measure(each, source, source.reference, spec)
-            except AccuracyGateError as error:
-                if each is candidates[-1] and not outcomes:
-                    raise
-                self._clock.progress.warn(f"{error.message}: {each.artifact.runtime} was left out")
-                continue
-            if validation.status != "failed":
-                return each, validation
-            outcomes.append((each, validation))
-        return outcomes[0]
-
-    def _measure(
-        self, candidate: Candidate, source: Source, reference: Reference, spec: TargetSpec
-    ) -> Validation:
-        options, evidence = self._options, self._evidence[spec.id]
-        if evidence == "simulated" and not spec.gpu and is_integer(candidate):
-            compiled = self._integers.of(candidate, spec, reference.evaluator, source)
-        else:
-            how = "validating on" if evidence == "measured" else "simulating"
-            stage = f"{how} {candidate.artifact.runtime}"
-            with source.session(open_artifact(candidate.artifact, threads=options.threads)) as session:
-                compiled = self._predict(reference.evaluator, session, stage)
-        found = reference.evaluator.compare(
-            reference.predictions, compiled, max_drop=options.max_drop, evidence=evidence
-        )
-        return Gate(options.max_drop, options.min_agreement).judged(found)
 
 
 def _kept(source: Source, sample: Sample | None) -> list[Kept]:

@@ -44,6 +44,20 @@ def interleave(
     seed: int = 0,
     advance: Callable[[int], None] | None = None,
 ) -> Times:
+    """The median milliseconds of each model in each turn, [turns]; see `interleave_runs`."""
+    runs = interleave_runs(backends, feeds, turns=turns, seconds=seconds, seed=seed, advance=advance)
+    return {name: np.median(found, axis=1) for name, found in runs.items()}
+
+
+def interleave_runs(
+    backends: Mapping[str, Backend],
+    feeds: Feeds,
+    *,
+    turns: int,
+    seconds: float | None = None,
+    seed: int = 0,
+    advance: Callable[[int], None] | None = None,
+) -> Times:
     """Time models in turns.
 
     In every turn each model, in an order drawn anew, waits until the others' threads sleep, runs once
@@ -58,11 +72,11 @@ def interleave(
         advance: called with 1 after every turn.
 
     Returns:
-        For each name the median milliseconds of its runs in each turn, [turns].
+        For each name the milliseconds of its runs in each turn, [turns, runs].
     """
     rng = np.random.default_rng(seed)
     own = {name: {key: feeds[key] for key in each.input_names} for name, each in backends.items()}
-    times: dict[str, list[float]] = {name: [] for name in backends}
+    times: dict[str, list[list[float]]] = {name: [] for name in backends}
     begin = time.perf_counter()
     for turn in range(turns):
         for name in rng.permutation(list(backends)):
@@ -74,15 +88,15 @@ def interleave(
     return {name: np.array(found) for name, found in times.items()}
 
 
-def _run(backend: Backend, feeds: Feeds) -> float:
+def _run(backend: Backend, feeds: Feeds) -> list[float]:
     time.sleep(_SETTLE)
     backend.run(feeds)
     found = []
     for _ in range(_REPEATS):
         begin = time.perf_counter()
         backend.run(feeds)
-        found.append(time.perf_counter() - begin)
-    return 1e3 * float(np.median(found))
+        found.append(1e3 * (time.perf_counter() - begin))
+    return found
 
 
 def median_ms(times: NDArray[np.float64]) -> float:

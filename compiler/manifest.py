@@ -32,6 +32,7 @@ def make_manifest(
     quantized: Quantized,
     pruned: Pruned | None,
     model: ir.Model,
+    structure: Mapping[str, Any],
     passes: Sequence[PassRecord],
     options: CompileOptions,
     data: Mapping[str, Any],
@@ -47,6 +48,7 @@ def make_manifest(
         quantized: its plan.
         pruned: what was cut; None where nothing was to be.
         model: the float IR, whose inputs and outputs the artifact keeps.
+        structure: its parts before and after the compile.
         passes: what was done to it.
         options: as the user gave them; paths are kept by base name.
         data: names and hashes of the calibration and evaluation data.
@@ -85,7 +87,7 @@ def make_manifest(
             "passes": [each.to_json() for each in passes],
             "data": dict(data),
         },
-        compression=_compression(artifact, quantized, pruned),
+        compression=_compression(artifact, quantized, pruned, structure),
         validation=validation,
         placement=_placement(artifact, quantized, tested),
         engine=artifact.engine,
@@ -114,7 +116,9 @@ def _tensor(value: ir.Value) -> TensorSpec:
     return TensorSpec(str(value.name), dtype, tuple(dims))
 
 
-def _compression(artifact: Artifact, quantized: Quantized, pruned: Pruned | None) -> dict[str, Any]:
+def _compression(
+    artifact: Artifact, quantized: Quantized, pruned: Pruned | None, structure: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         **({} if pruned is None else {"pruning": pruned.to_json()}),
         "precision": artifact.precision,
@@ -125,6 +129,7 @@ def _compression(artifact: Artifact, quantized: Quantized, pruned: Pruned | None
         },
         "placement": artifact.census.to_json(),
         "model_bytes": artifact.model_bytes,
+        "structure": dict(structure),
     }
 
 

@@ -64,6 +64,7 @@ class CompileOptions:
         smooth: whether outlying channels are moved into the weights (SmoothQuant).
         dump_ir: folder for the graph after every pass.
         sign_key: file with the private key that signs the bundles; None leaves them unsigned.
+        report: write report.html, and measure what it shows: latency against FP32, accuracy on every runtime.
         keep_debug: write calibration ranges and decisions beside the bundle, into NAME.debug/.
         force: replace a bundle that is there.
     """
@@ -99,6 +100,7 @@ class CompileOptions:
     smooth: bool = True
     dump_ir: Path | None = None
     sign_key: Path | None = None
+    report: bool = True
     keep_debug: bool = False
     force: bool = False
 
@@ -257,6 +259,7 @@ class OptionFields(TypedDict, total=False):
     smooth: bool
     dump_ir: Path | None
     sign_key: Path | None
+    report: bool
     keep_debug: bool
     force: bool
 

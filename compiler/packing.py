@@ -16,16 +16,21 @@ from compiler.lower.artifact import Artifact
 from compiler.lower.tensorrt.engine import with_engine
 from compiler.manifest import make_manifest
 from compiler.options import CompileOptions
+from compiler.outcome import Chosen
 from compiler.package import write_bundle
 from compiler.progress import Clock
+from compiler.report.collect import collect
 from compiler.report.debug import debug_folder
+from compiler.report.facts import Timing
 from compiler.report.files import Kept, report_files
+from compiler.report.timing import measure
 from compiler.result import BundleResult
 from compiler.source import Source
+from compiler.structure import Structure, structure_of
 from compiler.validate import Validation
 from targets.bundle.reader import Bundle
 from targets.detect import machine
-from targets.spec import TargetSpec
+from targets.spec import Evidence, TargetSpec
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,23 +43,30 @@ class Draft:
     Attributes:
         path: where it will be.
         spec: the target.
-        source: what was compiled.
-        candidates: everything that was built, the chosen one first.
+        chosen: what is in it, and what else was built.
         artifact: what ships, with its engine where it has one.
         selftest: the bytes of selftest.json.
+        timing: against FP32; None where it was not measured.
+        medians: milliseconds by runtime, of the shape of `timing`.
     """
 
     path: Path
     spec: TargetSpec
-    source: Source
-    candidates: Sequence[Candidate]
+    chosen: Chosen
     artifact: Artifact
     selftest: bytes
+    timing: Timing | None
+    medians: Mapping[str, float]
+
+    @property
+    def source(self) -> Source:
+        """What was compiled."""
+        return self.chosen.source
 
     @property
     def best(self) -> Candidate:
         """The chosen one."""
-        return self.candidates[0]
+        return self.chosen.best
 
 
 class Packer:
@@ -76,18 +88,28 @@ class Packer:
         self._data = data
         self._key = key
 
-    def draft(
-        self, path: Path, spec: TargetSpec, source: Source, candidates: Sequence[Candidate], best: Candidate
-    ) -> Draft:
-        """Builds the engine, where one ships, and records the golden outputs."""
+    def draft(self, path: Path, spec: TargetSpec, chosen: Chosen, evidence: Evidence) -> Draft:
+        """Builds the engine, where one ships, records the golden outputs, and times it for the report.
+
+        Args:
+            path: where the bundle will be.
+            spec: the target.
+            chosen: what ships.
+            evidence: what a measurement here shows; it is timed where that is "measured".
+        """
+        best, source = chosen.best, chosen.source
         artifact = best.artifact
         if artifact.runtime == "tensorrt-rtx":
             with self._clock.stage("building the engine"):
                 artifact = with_engine(artifact, spec.compute_capabilities)
         with self._clock.stage("recording golden outputs"):
             selftest = self._golden(artifact, best, spec, source)
-        ordered = (best, *(each for each in candidates if each is not best))
-        return Draft(path, spec, source, ordered, artifact, selftest)
+        if not self._options.report or evidence != "measured":
+            return Draft(path, spec, chosen, artifact, selftest, None, {})
+        timed = measure(
+            source.dense, chosen.candidates, spec, self._options, source.encoder.max_length, self._clock
+        )
+        return Draft(path, spec, chosen, artifact, selftest, *timed)
 
     def write_draft(self, draft: Draft, path: Path, validation: Validation) -> Bundle:
         """Writes the bundle elsewhere, to be run before it is published."""
@@ -118,7 +140,7 @@ class Packer:
             source_bytes=source.source_bytes,
             pruning={} if source.pruned is None else source.pruned.to_json(),
             validation=validation,
-            candidates=_timings(draft.candidates),
+            candidates=_timings(draft.chosen.candidates),
             seconds=dict(self._clock.seconds),
             quantization=best.quantized.plan.to_json(),
             runs_here=machine().fits(draft.spec) and not draft.spec.devices,
@@ -129,6 +151,8 @@ class Packer:
         self, draft: Draft, path: Path, validation: Validation, kept: Sequence[Kept], *, force: bool
     ) -> Bundle:
         source, options = draft.source, self._options
+        before = structure_of(source.dense)
+        after = _stored(draft)
         manifest = make_manifest(
             name=options.name or source.checkpoint.name,
             checkpoint=source.checkpoint,
@@ -137,12 +161,24 @@ class Packer:
             quantized=draft.best.quantized,
             pruned=source.pruned,
             model=source.graph,
+            structure={"checkpoint": before.to_json(), "bundle": after.to_json()},
             passes=source.passes,
             options=options,
             data=self._data,
             validation=validation.to_json(),
         )
-        report = report_files(validation, _timings(draft.candidates), self._clock.seconds, kept)
+        facts = collect(
+            draft.chosen,
+            manifest=manifest,
+            validation=validation,
+            model_bytes=draft.artifact.model_bytes,
+            structures=(before, after),
+            timing=draft.timing,
+            medians=draft.medians,
+            seconds=self._clock.seconds,
+            warnings=self._clock.progress.warnings,
+        )
+        report = report_files(facts, kept, page=options.report)
         files = bundle_files(source.checkpoint, draft.artifact, draft.selftest, report, manifest)
         return write_bundle(path, manifest, files, force=force, key=self._key)
 
@@ -157,6 +193,13 @@ class Packer:
                 stack.enter_context(source.session(each)) for each in open_variants(artifact, threads=threads)
             ]
             return golden_outputs(session, others)
+
+
+def _stored(draft: Draft) -> Structure:
+    """What ships; its widths are those of the graph before outliers were split off."""
+    quantized = draft.best.quantized
+    stored = structure_of(quantized.model, quantized.plan, draft.artifact.precision)
+    return stored.with_widths(structure_of(draft.source.graph))
 
 
 def _timings(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:

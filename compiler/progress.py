@@ -57,16 +57,39 @@ class Silent:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
+class Noted:
+    """Passes everything on, and keeps the warnings.
+
+    Attributes:
+        warnings: in the order given, each once.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        """Passes on to `progress`."""
+        self._progress = progress
+        self.warnings: list[str] = []
+        self.start = progress.start
+        self.advance = progress.advance
+        self.finish = progress.finish
+
+    def warn(self, message: str) -> None:
+        """Keeps the message and passes it on."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+        self._progress.warn(message)
+
+
 class Clock:
     """Times stages and reports them.
 
     Attributes:
+        progress: to report to; it keeps the warnings.
         seconds: by stage, in the order in which they began; a stage that is entered again adds up.
     """
 
     def __init__(self, progress: Progress) -> None:
         """Reports to `progress`."""
-        self.progress = progress
+        self.progress = Noted(progress)
         self.seconds: dict[str, float] = {}
 
     @contextmanager

@@ -79,6 +79,11 @@ class Pruning:
         self._pruner = Pruner(model, texts.feeds, answers, settings, warn=clock.progress.warn)
         self._check_tokens(texts)
 
+    @property
+    def dense(self) -> ir.Model:
+        """The graph that is cut, whole."""
+        return self._model
+
     def by_flops(self, share: float) -> Pruned:
         """The graph with at most this share of the encoder's FLOPs.
 

@@ -62,6 +62,11 @@ class Source:
     pruned: Pruned | None = None
     known: Known = field(default_factory=dict)
 
+    @property
+    def dense(self) -> ir.Model:
+        """The float IR with nothing cut."""
+        return self.graph if self.pruning is None else self.pruning.dense
+
     def session(self, backend: Backend) -> Session:
         """A session of the checkpoint's task over any backend."""
         return open_session(backend, self.encoder, self.checkpoint.task, self.checkpoint.task_config)

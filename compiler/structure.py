@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import onnx_ir as ir
@@ -88,6 +88,12 @@ class Structure:
     def bytes(self) -> int:
         """Of everything."""
         return self.embeddings.bytes + self.encoder_bytes + self.task_head.bytes
+
+    def with_widths(self, other: Structure) -> Structure:
+        """The same with another graph's heads and neurons, where layers have the same index."""
+        known = {each.layer: each for each in other.layers}
+        layers = (replace(known.get(each.layer, each), part=each.part) for each in self.layers)
+        return replace(self, layers=tuple(layers))
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest records."""

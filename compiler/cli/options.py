@@ -233,6 +233,12 @@ def output_options(function: Command) -> Command:
             type=click.Path(path_type=Path),
             help="Sign the bundle with this private Ed25519 key (`bertc keygen`).",
         ),
+        click.option(
+            "--report/--no-report",
+            default=True,
+            show_default=True,
+            help="Write report.html, and measure what it shows (latency against FP32, every runtime).",
+        ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),

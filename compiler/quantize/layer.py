@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log10
 from typing import Final
 
 import numpy as np
@@ -40,6 +41,21 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """Signal-to-noise ratios of a site's outputs, `10 log10(mean(y^2) / mean((y - got)^2))`, in dB.
+
+    They are of rows that nothing was fitted to, where there are such. None where there is no noise.
+
+    Attributes:
+        own: against the exact layers on the same input, that of the quantized model.
+        total: against the float model.
+    """
+
+    own: float | None
+    total: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizedSite:
     """The layers of one site, quantized together.
 
@@ -49,6 +65,7 @@ class QuantizedSite:
         weight: of all readers side by side, [in, out].
         bias: float32 [out], the transform's offset and any correction inside.
         corrected: whether the bias makes good what quantization moves.
+        noise: that is left.
     """
 
     transform: Transform
@@ -56,6 +73,7 @@ class QuantizedSite:
     weight: QWeight
     bias: NDArray[np.float32]
     corrected: bool
+    noise: Noise
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The layers' outputs side by side for rows [..., in]."""
@@ -87,12 +105,16 @@ def quantize_site(
     rounded = _round(matrix, seen, exact - offset, rows.held, scheme.weight_qmax, options)
     got = seen @ rounded.dequantized() + offset
     correction = _correction(exact, got, rows.held) if options.bias_correction and site.can_shift else None
+    got = got if correction is None else got + correction
+    chosen = rows.held if rows.held.any() else ~rows.held
+    own = rows.seen[chosen] @ weight + bias
     return QuantizedSite(
         transform,
         param,
         rounded,
         offset if correction is None else offset + correction,
         correction is not None,
+        Noise(_decibel(own, got[chosen]), _decibel(exact[chosen], got[chosen])),
     )
 
 
@@ -177,6 +199,11 @@ def _correction(
     moved = np.asarray(np.mean(exact[~held] - got[~held], axis=0, dtype=np.float64), np.float32)
     left = exact[held] - got[held]
     return moved if _square(left - moved) < _square(left) else None
+
+
+def _decibel(signal: NDArray[np.float32], got: NDArray[np.float32]) -> float | None:
+    power, noise = _square(signal) if signal.size else 0.0, _square(signal - got) if signal.size else 0.0
+    return 10.0 * log10(power / noise) if power > 0.0 and noise > 0.0 else None
 
 
 def _square(error: NDArray[np.float32]) -> float:

@@ -99,6 +99,18 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A variant that was run on the slice: the groups in float, what was measured, whether the gate holds.
+
+    `validation` is None for outputs that are not finite.
+    """
+
+    floats: tuple[Ranked, ...]
+    validation: Validation | None
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What the search found.
 
@@ -107,12 +119,14 @@ class Choice:
         ranking: all groups, the first to leave INT8 first; empty where INT8 held everywhere.
         validation: on the held-out slice, of what was chosen.
         trials: how many variants were run on the slice.
+        tried: these variants, in the order run.
     """
 
     floats: tuple[Ranked, ...]
     ranking: tuple[Ranked, ...]
     validation: Validation
     trials: int = 1
+    tried: tuple[Tried, ...] = ()
 
     def to_json(self) -> list[dict[str, Any]]:
         """The ranking for the debug record."""
@@ -162,13 +176,13 @@ def search(ranking: Sequence[Ranked], judge: Judge, gate: Gate, *, put_back: int
     Raises:
         AccuracyGateError: not even all of them in float pass.
     """
-    order, trials = tuple(ranking), 0
+    order = tuple(ranking)
+    tried: list[Tried] = []
 
     def passing(floats: tuple[Ranked, ...]) -> Validation | None:
-        nonlocal trials
-        trials += 1
         found = judge(floats)
-        return found if gate.holds(found) else None
+        tried.append(Tried(floats, found, gate.holds(found)))
+        return found if tried[-1].holds else None
 
     best = passing(order)
     if best is None:
@@ -191,7 +205,7 @@ def search(ranking: Sequence[Ranked], judge: Judge, gate: Gate, *, put_back: int
         found = passing(fewer)
         if found is not None:
             floats, best = fewer, found
-    return Choice(floats, order, best, trials + 1)
+    return Choice(floats, order, best, len(tried) + 1, tuple(tried))
 
 
 def apply(

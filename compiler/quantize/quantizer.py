@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from compiler.ir.execute import clone
 from compiler.ir.linear import linears_of
 from compiler.quantize import ranges
 from compiler.quantize.apply_smoothing import apply_smoothing
-from compiler.quantize.layer import QuantizedSite, quantize_site
+from compiler.quantize.layer import Noise, QuantizedSite, quantize_site
 from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.plan import HEAD, AttentionPlan, Decision, LinearPlan, QParam, QuantPlan, QWeight
 from compiler.quantize.sites import Site, sites_of
@@ -33,11 +33,19 @@ FLOAT_ATTENTION: Final = "the target's scheme leaves attention products in float
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """A plan, the graph it belongs to, and what led to it."""
+    """A plan, the graph it belongs to, and what led to it.
+
+    Attributes:
+        model: the graph.
+        plan: by its names.
+        smoothing: what was done at each site.
+        noise: that each site's layers make, by the role of the first, in the graph's order.
+    """
 
     model: ir.Model
     plan: QuantPlan
     smoothing: tuple[Smoothing, ...] = ()
+    noise: Mapping[str, Noise] = field(default_factory=dict)
 
 
 def quantize_static(
@@ -80,7 +88,9 @@ def quantize_static(
     for site, each in zip(sites, done, strict=True):
         apply_smoothing(model.graph, site, each.transform)
     sweep(model.graph)
-    return Quantized(model, plan, tuple(_record(site, each) for site, each in zip(sites, done, strict=True)))
+    both = list(zip(sites, done, strict=True))
+    smoothing = tuple(_record(site, each) for site, each in both)
+    return Quantized(model, plan, smoothing, {str(site.role): each.noise for site, each in both})
 
 
 def passes_over(batches: Batches) -> int:

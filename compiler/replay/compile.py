@@ -25,7 +25,7 @@ from targets.errors import UsageError
 from targets.registry import get_target, list_targets
 from targets.spec import TargetSpec
 
-FREE: Final = frozenset({"name", "threads", "dump_ir", "sign_key", "keep_debug", "force"})
+FREE: Final = frozenset({"name", "threads", "dump_ir", "sign_key", "report", "keep_debug", "force"})
 """Options that change no content: they are taken from the user."""
 _DATA: Final = {"calibration_data": CALIBRATION, "eval_data": EVALUATION}
 _OTHERWISE: Final = "leave it out, or compile without --from-manifest"

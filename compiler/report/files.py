@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from compiler.validate import Predictions, Validation, save_predictions
+from compiler.report.facts import Facts
+from compiler.validate import Predictions, save_predictions
 from targets.bundle.strict_json import canonical_json
 
 METRICS: Final = "metrics.json"
@@ -31,24 +32,14 @@ class Kept:
     predictions: Predictions
 
 
-def report_files(
-    validation: Validation,
-    candidates: Sequence[Mapping[str, Any]],
-    seconds: Mapping[str, float],
-    kept: Sequence[Kept],
-) -> dict[str, bytes]:
+def report_files(facts: Facts, kept: Sequence[Kept], *, page: bool) -> dict[str, bytes]:
     """What is measured here and may differ from compile to compile.
 
     Args:
-        validation: the accuracy gate's record.
-        candidates: the median latency of each runtime that was built.
-        seconds: by stage.
+        facts: of the bundle.
         kept: predictions for `bertc validate`.
+        page: whether to write report.html too.
     """
-    metrics = {
-        "validation": validation.to_json(),
-        "candidates": [dict(each) for each in candidates],
-        "seconds": {name: round(spent, 3) for name, spent in seconds.items()},
-    }
-    files = {METRICS: canonical_json(metrics, indent=2)}
+    del page
+    files = {METRICS: canonical_json(facts.to_json(), indent=2)}
     return files | {each.name: save_predictions(each.digest, each.predictions) for each in kept}
