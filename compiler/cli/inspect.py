@@ -7,21 +7,17 @@ from pathlib import Path
 import click
 
 from compiler.cli.host import require_host
-from targets.cli.inspect import show_bundle
+from targets.cli.inspect import length_option, products_option, show_bundle
 from targets.cli.options import BundleArgument, identity_options, print_json, print_text
 from targets.errors import UsageError
 
 
-@click.command("inspect", short_help="Show what a bundle runs in INT8, or what a model is made of.")
+@click.command("inspect", short_help="Show what a bundle or a model is made of, layer by layer.")
 @click.argument("model", metavar="BUNDLE|MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @identity_options
-@click.option(
-    "--length",
-    type=click.IntRange(min=1),
-    metavar="TOKENS",
-    help="Of a model: the text to count FLOPs for, at most the model's longest.  [default: 128]",
-)
+@length_option
+@products_option
 @click.option("--task", help="Of a model: its task, where the checkpoint's architecture does not say it.")
 @click.option("--revision", help="Of a hub id: branch, tag or commit.")
 def inspect_command(
@@ -30,18 +26,22 @@ def inspect_command(
     expect_id: str | None,
     key: Path | None,
     length: int | None,
+    products: bool,
     task: str | None,
     revision: str | None,
 ) -> None:
-    """Show what a bundle runs in INT8, what in float, and why; or what a model is made of.
+    """Show layer by layer what a bundle or a model is made of.
 
-    Of a bundle it is what its runtime said when it was compiled. Of a model (a Hugging Face folder, a hub id
-    or an .onnx file) it is each layer's heads, neurons, parameters and FLOPs, and what may be pruned.
+    Of a bundle: widths, sizes and FLOPs, what runs in INT8 and what in float, and why, as its runtime said
+    when it was compiled. Of a model (a Hugging Face folder, a hub id or an .onnx file): what each layer has,
+    and what of it may be pruned.
     """
     if expect_id is not None or key is not None or _is_bundle(Path(model)):
-        _refuse_options(model, {"--length": length, "--task": task, "--revision": revision})
-        show_bundle(BundleArgument(Path(model), expect_id, key), as_json)
+        _refuse_options(model, {"--task": task, "--revision": revision})
+        show_bundle(BundleArgument(Path(model), expect_id, key), as_json, length=length, products=products)
         return
+    if products:
+        raise UsageError(f"--products is for bundles, and {model} is none", "leave --products out")
     require_host(f"{model} is not a bundle, and inspecting a model")
     _refuse_empty(Path(model))
     _show_model(model, as_json, length, task, revision)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from targets.cli.options import BundleArgument, bundle_options, print_json, print_text
+from targets.cli.structure import LENGTH, read_structure, structure_lines
 
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
@@ -26,40 +27,63 @@ _NOT_RECORDED = "not recorded in this bundle; compile the model again to have it
 _HEADER = ("layer", "product", "precision", "kernel")
 
 
-@click.command("inspect", short_help="Show what a bundle runs in INT8, what in float, and why.")
+length_option = click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="Text to count FLOPs for, at most the model's longest.  [default: 128]",
+)
+products_option = click.option(
+    "--products", is_flag=True, help="Of a bundle: list every product with its precision and kernel."
+)
+
+
+@click.command("inspect", short_help="Show what a bundle is made of, and what it runs in INT8.")
 @bundle_options
-def inspect_command(bundle: BundleArgument, as_json: bool) -> None:
-    """Show what a bundle is, how it is quantized, and what its runtime runs in INT8.
+@length_option
+@products_option
+def inspect_command(bundle: BundleArgument, as_json: bool, length: int | None, products: bool) -> None:
+    """Show what a bundle is made of, layer by layer, and what its runtime runs in INT8.
 
     Which operator computes each product was read back from the runtime when the bundle was compiled.
     """
-    show_bundle(bundle, as_json)
+    show_bundle(bundle, as_json, length=length, products=products)
 
 
-def show_bundle(bundle: BundleArgument, as_json: bool) -> None:
+def show_bundle(
+    bundle: BundleArgument, as_json: bool, *, length: int | None = None, products: bool = False
+) -> None:
     """Prints what a bundle is.
 
     Args:
         bundle: as the command was given it.
         as_json: whether to print JSON and no text.
+        length: tokens of the text to count FLOPs for; None for 128, and at most the model's longest.
+        products: whether the text lists every product.
 
     Raises:
         UsageError: there is no bundle (exit code 2).
         IntegrityError: a manifest that is damaged, or another id (5).
     """
-    document = describe_bundle(bundle.open())
+    document = describe_bundle(bundle.open(), LENGTH if length is None else length)
     if as_json:
         print_json(document)
     else:
-        for line in _lines(document):
+        for line in _lines(document, products):
             print_text(line)
 
 
-def describe_bundle(bundle: Bundle) -> dict[str, Any]:
-    """What `bertc inspect --json` prints; `placement` is null where the bundle does not record it."""
+def describe_bundle(bundle: Bundle, length: int = LENGTH) -> dict[str, Any]:
+    """What `bertc inspect --json` prints; null for what the bundle does not record.
+
+    Args:
+        bundle: open.
+        length: tokens of the text to count FLOPs for, at most the model's longest.
+    """
     manifest = bundle.manifest
     compression = manifest.compression
     placement = manifest.placement
+    tokens = min(length, manifest.max_length)
     return {
         "id": bundle.id,
         "schema_version": manifest.schema_version,
@@ -70,6 +94,8 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "model_bytes": bundle.model_bytes,
         "bundle_bytes": sum(each.size for each in manifest.files),
         "max_length": manifest.tokenizer.max_length,
+        "length": tokens,
+        "parts": read_structure(compression, tokens),
         "quantization": _scheme(compression),
         "int8_tables": _count(_table(compression, "quantization"), "int8_tables"),
         "placement": None if placement is None else asdict(placement),
@@ -121,7 +147,7 @@ def _place(row: Mapping[str, str | None]) -> tuple[int, str]:
     return (-1 if row["product"] == "embeddings" else _AFTER_THE_LAYERS), str(row["product"])
 
 
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _lines(document: Mapping[str, Any], products: bool) -> Iterator[str]:
     runtime = document["runtime"]
     yield f"{document['name']}: {document['task']} for {document['target']} on {runtime['backend']}"
     yield f"id         {document['id']}"
@@ -139,7 +165,10 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _scheme_lines(document)
     yield ""
-    yield from _placement_lines(document) if document["engine"] is None else _engine_lines(document)
+    if document["parts"] is not None or document["products"]:
+        yield from structure_lines(document["parts"], document["products"], document["length"])
+        yield ""
+    yield from _placement_lines(document, products) if document["engine"] is None else _engine_lines(document)
 
 
 def _engine_lines(document: Mapping[str, Any]) -> Iterator[str]:
@@ -170,7 +199,7 @@ def _scheme_lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"  embedding tables stored as INT8 rows: {document['int8_tables']}"
 
 
-def _placement_lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _placement_lines(document: Mapping[str, Any], products: bool) -> Iterator[str]:
     placement = document["placement"]
     if placement is None:
         yield f"placement: {_NOT_RECORDED}"
@@ -181,7 +210,10 @@ def _placement_lines(document: Mapping[str, Any]) -> Iterator[str]:
     real = sum(len(group["roles"]) for group in placement["products"] if group["int8"])
     yield f"placement, read back from {backend} {placement['runtime_version']}:"
     yield f"  {real} of {planned} products planned as INT8 run in INT8"
-    yield from _columns(rows)
+    if products:
+        yield from _columns(rows)
+    elif rows:
+        yield "  each of them by its kernel: --products"
     yield ""
     yield from _float_lines(placement, "operators:")
 

@@ -143,7 +143,7 @@ def test_a_bundle_goes_the_old_way(bundle: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_options_of_models_with_a_bundle(bundle: Path) -> None:
-    bertc("inspect", bundle, "--length", 8).fails(2, "--length is for models")
+    bertc("inspect", bundle, "--task", "fill-mask").fails(2, "--task is for models")
 
 
 def test_what_is_neither(tmp_path: Path, checkpoint: Checkpoints) -> None:

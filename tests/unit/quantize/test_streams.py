@@ -14,7 +14,7 @@ from compiler.ir.execute import Runner
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
 from compiler.quantize import streams as module
-from compiler.quantize.layer import QuantizedSite, Rows, quantize_site
+from compiler.quantize.layer import Noise, QuantizedSite, Rows, quantize_site
 from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.plan import QParam, QWeight
 from compiler.quantize.quantizer import quantize_static
@@ -51,7 +51,7 @@ def exactly(site: Site) -> QuantizedSite:
 
     weight = QWeight(np.zeros(site.weight.shape, np.int8), np.ones(site.weight.shape[1], np.float32), 1)
     param = QParam(1.0, 0, False, False, "none")
-    return Exact(Transform.identity(len(site.weight)), param, weight, site.bias, False)
+    return Exact(Transform.identity(len(site.weight)), param, weight, site.bias, False, Noise(None, None))
 
 
 def walk(streams: Streams, sites: list[Site]) -> list[Rows]:

@@ -76,6 +76,27 @@ def test_text(bertc: Bertc, bundle: Path) -> None:
     assert "  embedding tables stored as INT8 rows: 2" in lines
     assert "placement, read back from onnxruntime 1.32.0:" in lines
     assert "  5 of 5 products planned as INT8 run in INT8" in lines
+    start = lines.index("layers (this bundle does not record their sizes):")
+    assert lines[start + 2 : start + 7] == [
+        "  part          INT8  kernels",
+        "  embeddings  1 of 1  MatMulIntegerToFloat",
+        "  layer 2     2 of 4  MatMulIntegerToFloat",
+        "  layer 10    1 of 2  MatMulIntegerToFloat",
+        "  task head   1 of 1  MatMulIntegerToFloat",
+    ]
+    assert "  layer2.attention, layer10.attention: faster in float" in lines
+    assert "  layer2.ffn_down: it costs accuracy" in lines
+    assert lines[-4:] == [
+        "operators:",
+        "  Add                   12",
+        "  MatMulIntegerToFloat  4",
+        "  MatMul                1",
+    ]
+
+
+def test_every_product(bertc: Bertc, bundle: Path) -> None:
+    _, out, _ = bertc("inspect", bundle, "--products")
+    lines = out.splitlines()
     start = lines.index("  layer  product          precision  kernel")
     assert lines[start + 1 : start + 9] == [
         "  -      embeddings       int8       MatMulIntegerToFloat",
@@ -87,14 +108,53 @@ def test_text(bertc: Bertc, bundle: Path) -> None:
         "  10     attention        float      -",
         "  -      head             int8       MatMulIntegerToFloat",
     ]
-    assert "  layer2.attention, layer10.attention: faster in float" in lines
-    assert "  layer2.ffn_down: it costs accuracy" in lines
-    assert lines[-4:] == [
-        "operators:",
-        "  Add                   12",
-        "  MatMulIntegerToFloat  4",
-        "  MatMul                1",
-    ]
+
+
+def layer(index: int, heads: int, parameters: int, stored: int, flops: list[int]) -> dict[str, Any]:
+    sizes = {"parameters": parameters, "bytes": stored, "flops": flops}
+    return {"layer": index, "heads": heads, "head_size": 8, "ffn": 64, **sizes}
+
+
+TASK_HEAD = {"parameters": 10, "bytes": 40, "flops": [5, 0, 0]}
+STRUCTURE: dict[str, Any] = {
+    "bundle": {
+        "embeddings": {"parameters": 1000, "bytes": 1100, "flops": [0, 0, 0]},
+        "layers": [layer(2, 3, 500, 510, [7, 2, 3])],
+        "task_head": TASK_HEAD,
+    },
+    "checkpoint": {
+        "embeddings": {"parameters": 1000, "bytes": 4000, "flops": [0, 0, 0]},
+        "layers": [layer(2, 4, 700, 2800, [7, 4, 5]), layer(3, 4, 700, 2800, [0, 4, 5])],
+        "task_head": TASK_HEAD,
+    },
+}
+
+
+def test_parts_beside_those_of_the_checkpoint(bertc: Bertc, bundle: Path) -> None:
+    edit_manifest(bundle, lambda d: d["compression"].update(structure=STRUCTURE))
+    found = checked(bertc("inspect", bundle, "--json", "--length", 10)[1])
+    assert found["length"] == 10
+    second, third = found["parts"][1:3]
+    assert (second["part"], second["heads"], second["heads_before"]) == ("layer 2", 3, 4)
+    assert (second["flops"], second["flops_before"]) == (7 + 20 + 300, 7 + 40 + 500)
+    assert (third["part"], third["heads"], third["ffn"], third["parameters"]) == ("layer 3", 0, 0, 0)
+    _, out, _ = bertc("inspect", bundle, "--length", 100000)
+    lines = out.splitlines()
+    assert "layers; FLOPs are those of products, for one text of 128 tokens:" in lines
+    assert [each.split()[2:6] for each in lines if each.startswith("  layer 2 ")] == [["3", "of", "4", "8"]]
+    assert [each.split()[2:5] for each in lines if each.startswith("  layer 3 ")] == [["0", "of", "4"]]
+    assert [each.split()[5] for each in lines if each.startswith("  whole model")] == ["1,510"]
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [None, [], {"bundle": 3}, {**STRUCTURE, "checkpoint": {}}, {"bundle": {"layers": [{"layer": -1}]}}],
+)
+def test_a_structure_that_cannot_be_read_is_none(bertc: Bertc, bundle: Path, structure: Any) -> None:
+    edit_manifest(bundle, lambda d: d["compression"].update(structure=structure))
+    code, out, _ = bertc("inspect", bundle, "--json")
+    assert (code, checked(out)["parts"]) == (0, None)
+    assert "does not record their sizes" in bertc("inspect", bundle)[1]
 
 
 def checked(out: str) -> dict[str, Any]:
@@ -124,7 +184,7 @@ def test_an_operator_in_float_is_not_hidden(bertc: Bertc, bundle: Path) -> None:
         )
 
     edit_manifest(bundle, edit)
-    _, out, _ = bertc("inspect", bundle)
+    _, out, _ = bertc("inspect", bundle, "--products")
     assert "  5 of 6 products planned as INT8 run in INT8" in out.splitlines()
     assert "  3      ffn_up           float      Gemm" in out.splitlines()
 
