@@ -37,7 +37,7 @@ class PlannedBundle:
         runtimes: that would be built; one of them ships.
         precision: of its products.
         evidence: what a validation here shows: "measured" or "simulated".
-        model_bytes: about what the model's files would have; before the cut, where a budget of time decides it.
+        model_bytes: about that of the model's files; before the cut, where a budget of time decides it.
     """
 
     target: str

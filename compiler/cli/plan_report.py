@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from compiler.dry_run import CompilePlan, PlannedBundle
+from compiler.estimate import StageEstimate
 from compiler.manifest import config_record
 from compiler.options import CompileOptions
 from compiler.passes.manager import PassRecord
@@ -44,10 +45,7 @@ def plan_lines(plan: CompilePlan) -> Iterator[str]:
     yield "still to do, on this machine as busy as it is now"
     width = max((len(each.stage) for each in plan.stages), default=0)
     for each in plan.stages:
-        known = (
-            f"about {_duration(each.seconds)}" if each.seconds is not None else f"not known: {each.reason}"
-        )
-        yield f"  {each.stage:<{width}}  {known}"
+        yield f"  {each.stage:<{width}}  {_known(each)}"
     low, high = plan.seconds
     total = f"more than {_duration(low)}" if plan.open_ended else f"{_duration(low)} to {_duration(high)}"
     yield f"  {'together':<{width}}  {total}"
@@ -68,6 +66,10 @@ def _pass(record: PassRecord) -> str:
     counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in record.result.counts.items())
     declined = f"; {len(record.result.declined)} declined" if record.result.declined else ""
     return f"{record.name}: {counts or ('done' if record.result.modified else 'nothing to do')}{declined}"
+
+
+def _known(stage: StageEstimate) -> str:
+    return f"not known: {stage.reason}" if stage.seconds is None else f"about {_duration(stage.seconds)}"
 
 
 def _shown(value: Any) -> str:

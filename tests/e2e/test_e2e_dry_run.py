@@ -59,7 +59,7 @@ def test_text_for_people(onnx_model: Path, data: Path, out: Path) -> None:
     assert not out.exists()
 
 
-def test_what_a_compile_refuses_is_refused(onnx_model: Path, data: Path, out: Path) -> None:
+def test_what_a_compile_refuses_is_refused(onnx_model: Path, out: Path) -> None:
     argv = ("compile", onnx_model, "-o", out, "--dry-run")
     bertc(*argv).fails(2, "--calibration-data")
     bertc(*argv, "--calibration-data", out / "none.jsonl").fails(2, "none.jsonl")
