@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.validate import Validation
+from targets.errors import UsageError
 
 if TYPE_CHECKING:
     from compiler.report.report import Report
@@ -94,5 +96,12 @@ class CompileResult:
         return {"bundles": [each.to_json() for each in self.bundles]}
 
     def _repr_html_(self) -> str:
-        """Every bundle's report, one below the other."""
-        return "".join(each.report._repr_html_() for each in self.bundles)
+        """Every bundle's report, one below the other; its path where it has none."""
+        return "".join(map(_shown, self.bundles))
+
+
+def _shown(bundle: BundleResult) -> str:
+    try:
+        return bundle.report._repr_html_()
+    except UsageError as error:
+        return f"<p>{escape(str(bundle.path))}: {escape(error.message)}</p>"
