@@ -1,0 +1,85 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+ABSENT: Final = "not measured"
+_MINUS: Final = "\u2212"
+_ELLIPSIS: Final = "\u2026"
+_LONGEST: Final = 400
+# Control characters are no part of HTML or XML; overrides and isolates would reorder what follows them.
+_UNSAFE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """Text without the characters that a page must not have, each replaced by U+FFFD."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def shorten(text: str, longest: int = _LONGEST) -> str:
+    """Text on one line, cut to so many characters."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + _ELLIPSIS
+
+
+def megabytes(size: int) -> str:
+    """Bytes in MB of 10^6."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
+
+
+def milliseconds(value: float) -> str:
+    """Three to four digits; the unit is said elsewhere."""
+    return f"{value:.3f}" if value < 1 else f"{value:,.2f}" if value < 100 else f"{value:,.1f}"
+
+
+def metric(value: float | None, absent: str = ABSENT) -> str:
+    """A metric to four decimals."""
+    return absent if value is None else _finite(value, "{:.4f}")
+
+
+def delta(value: float | None, absent: str = ABSENT) -> str:
+    """A change of a metric, with its sign."""
+    return absent if value is None else _finite(value, "{:+.4f}")
+
+
+def percent(share: float | None, absent: str = ABSENT) -> str:
+    """A share from 0 to 1."""
+    return absent if share is None else _finite(100 * share, "{:.2f}%")
+
+
+def decibels(value: float | None) -> str:
+    """A ratio in dB; the unit is said elsewhere."""
+    return "no noise" if value is None else _finite(value, "{:.1f}")
+
+
+def count(value: int, one: str, many: str = "") -> str:
+    """As in `1 text`, `2 texts`."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def change(before: int, after: int | None) -> str:
+    """As in `12 → 8`; one number where they are equal."""
+    if after is None:
+        return f"{before:,} → removed"
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+
+def plain(value: Any) -> str:
+    """A value of a JSON record."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(each)}" for key, each in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(each) for each in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def _finite(value: float, form: str) -> str:
+    return form.format(value).replace("-", _MINUS) if math.isfinite(value) else "not finite"
