@@ -22,11 +22,15 @@ FONT: Final = 14.0
 # matplotlib knows no CSS variables: it draws with these, and each becomes var(--NAME).
 _PAINTS: Final = {
     name: f"#0000{index + 1:02x}"
-    for index, name in enumerate(("ink", "muted", "grid", "fp32", "bundle", "third", "fourth", "gate", "paper"))
+    for index, name in enumerate(
+        ("ink", "muted", "grid", "fp32", "bundle", "third", "fourth", "gate", "paper")
+    )
 }
 _NAMES: Final = {paint: name for name, paint in _PAINTS.items()}
 _PAINT: Final = re.compile("#0000[0-9a-f]{2}")
-_FONT_STYLE: Final = re.compile(r"font:[^;]*;?\s*")
+_FONT_STYLE: Final = re.compile(r"font(-\w+)?:[^;]*;?\s*")
+_LONG: Final = re.compile(r"-?\d+\.\d{3,}")
+_SPACES: Final = re.compile(r"\s+")
 _LOCAL: Final = re.compile(r"(#)([A-Za-z][\w.-]*)")
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _HREF: Final = "{http://www.w3.org/1999/xlink}href"
@@ -54,7 +58,8 @@ def drawing() -> Iterator[None]:
 
             with mpl.rc_context():
                 mpl.rcdefaults()
-                mpl.rcParams.update(_style())
+                for key, value in _style().items():
+                    mpl.rcParams[key] = value
                 yield
     finally:
         logger.setLevel(level)
@@ -99,7 +104,7 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _style() -> dict[str, Any]:
+def _style() -> dict[Any, Any]:
     return {
         "axes.axisbelow": True,
         "axes.edgecolor": paint("muted"),
@@ -125,7 +130,9 @@ def _style() -> dict[str, Any]:
 
 
 def _kept_tags() -> frozenset[str]:
-    return frozenset(_SVG + tag for tag in ("svg", "g", "path", "use", "defs", "clipPath", "rect", "text", "tspan"))
+    return frozenset(
+        _SVG + tag for tag in ("svg", "g", "path", "use", "defs", "clipPath", "rect", "text", "tspan")
+    )
 
 
 def _references(root: ElementTree.Element) -> Iterator[str]:
@@ -136,6 +143,9 @@ def _references(root: ElementTree.Element) -> Iterator[str]:
 
 def _adapt(element: ElementTree.Element, name: str, referred: set[str]) -> None:
     element.tag = element.tag.removeprefix(_SVG)
+    if element.tag not in ("text", "tspan"):
+        element.text = None
+    element.tail = None
     own = element.attrib.pop("id", None)
     if own in referred:
         element.set("id", f"{name}-{own}")
@@ -143,6 +153,14 @@ def _adapt(element: ElementTree.Element, name: str, referred: set[str]) -> None:
         element.set("href", _LOCAL.sub(rf"\1{name}-\2", element.attrib.pop(_HREF)))
     if "clip-path" in element.attrib:
         element.set("clip-path", _LOCAL.sub(rf"\1{name}-\2", element.attrib["clip-path"]))
+    for key in {"d", "x", "y", "transform", "width", "height"} & set(element.attrib):
+        element.set(key, _short(element.attrib[key]))
     if "style" in element.attrib:
         style = _FONT_STYLE.sub("", element.attrib["style"]).strip()
         element.set("style", _PAINT.sub(lambda found: f"var(--{_NAMES[found.group()]})", style))
+
+
+def _short(numbers: str) -> str:
+    """To a hundredth of a unit, which nobody sees."""
+    rounded = _LONG.sub(lambda found: f"{float(found.group()):.2f}".rstrip("0").rstrip("."), numbers)
+    return _SPACES.sub(" ", rounded).strip()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from compiler.report.facts import Facts, percentile
+from compiler.report.facts import Facts, Timing, percentile
 from compiler.report.page import words
 from compiler.report.page.blocks import Card, State
 from compiler.validate import Validation
 
 EVIDENCE: Final = {
-    "measured": "the compiled model itself ran here, in the runtime that ships, on a machine of the target's kind",
+    "measured": "the compiled model itself ran here in the runtime that ships, on a CPU of the target's kind",
     "emulated": "the compiled model itself ran in the device's own runtime, on a CPU that QEMU stands in for",
     "simulated": "its arithmetic was computed on this machine, by other kernels than the device's; "
     "run `bertc validate` on the device to measure it",
@@ -45,12 +45,19 @@ def verdict(validation: Validation) -> tuple[str, State]:
 
 def why_not_measured(validation: Validation) -> str:
     """Why there is no accuracy."""
-    return validation.reason or "there were no labels and no FP32 model to compare with"
+    return words.shorten(validation.reason or "there were no labels and no FP32 model to compare with")
 
 
 def cards(facts: Facts) -> list[Card]:
     """In the order in which one reads them."""
-    return [_size(facts), _accuracy(facts), _latency(facts), _agreement(facts), _evidence(facts), _warnings(facts)]
+    return [
+        _size(facts),
+        _accuracy(facts),
+        _latency(facts),
+        _agreement(facts),
+        _evidence(facts),
+        _warnings(facts),
+    ]
 
 
 def _size(facts: Facts) -> Card:
@@ -68,14 +75,17 @@ def _accuracy(facts: Facts) -> Card:
     if found.compiled is None:
         return Card("Accuracy", words.ABSENT, (why_not_measured(found), gate), state)
     texts = words.count(found.n, "text")
-    reason = () if found.reason is None else (found.reason,)
+    reason = () if found.reason is None else (words.shorten(found.reason),)
     if found.metric == "agreement":
         how = f"agreement with FP32 over {texts}, for want of labels"
         return Card("Accuracy", words.metric(found.compiled), (how, gate, *reason), state)
-    name = f"{found.metric}, FP32 → compiled"
+    name = f"{words.name(found.metric)}, FP32 → compiled"
     if found.baseline is None:
         return Card(
-            f"Accuracy ({found.metric})", words.metric(found.compiled), (f"over {texts}", gate, *reason), state
+            f"Accuracy ({words.name(found.metric)})",
+            words.metric(found.compiled),
+            (f"over {texts}", gate, *reason),
+            state,
         )
     value = f"{words.metric(found.baseline)} → {words.metric(found.compiled)}"
     change = words.delta(found.delta)
@@ -92,7 +102,7 @@ def _latency(facts: Facts) -> Card:
     fp32 = words.milliseconds(percentile(timing.fp32_runs_ms, 50))
     times = (
         f"{value:.2f}x as fast as FP32 in the same runtime ({fp32} ms), 95% interval {low:.2f} to {high:.2f}",
-        f"median of one run, {shape(timing.batch, timing.tokens)}, {threads(timing.threads)}, {timing.cpu}",
+        f"median of one run, {where(timing)}",
     )
     return Card("Latency", f"{words.milliseconds(percentile(timing.runs_ms, 50))} ms", times)
 
@@ -102,7 +112,9 @@ def _agreement(facts: Facts) -> Card:
     if found.agreement is None:
         return Card("Agreement with FP32", words.ABSENT, (why_not_measured(found),), "unknown")
     least = facts.manifest.provenance.get("config", {}).get("min_agreement")
-    limit = "no least agreement was asked for" if least is None else f"least agreement asked for {100 * least:g}%"
+    limit = (
+        "no least agreement was asked for" if least is None else f"least agreement asked for {100 * least:g}%"
+    )
     how = f"texts that both models answer alike (a correlation for scores), of {found.n:,}"
     return Card("Agreement with FP32", words.percent(found.agreement), (how, limit))
 
@@ -128,7 +140,7 @@ def _warnings(facts: Facts) -> Card:
 
 def no_timing(facts: Facts) -> str:
     """Why nothing was timed."""
-    target = facts.manifest.target.id
+    target = words.name(facts.manifest.target.id)
     return f"the machine that compiled is not the target, {target}: run `bertc bench` on the device"
 
 
@@ -137,6 +149,7 @@ def shape(batch: int, tokens: int) -> str:
     return f"{words.count(batch, 'text')} of {words.count(tokens, 'token')}"
 
 
-def threads(number: int) -> str:
-    """As in `every core`."""
-    return "every core" if number == 0 else words.count(number, "thread")
+def where(timing: Timing) -> str:
+    """The shape, the threads and the CPU of a timing."""
+    used = "every core" if timing.threads == 0 else words.count(timing.threads, "thread")
+    return f"{shape(timing.batch, timing.tokens)}, {used}, {words.name(timing.cpu)}"

@@ -29,7 +29,7 @@ def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     frame = axes.get_window_extent(renderer)

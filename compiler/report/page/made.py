@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from compiler.report.facts import Facts
 from compiler.report.page import plots, words
 from compiler.report.page.blocks import Block, Column, Figure, Note, Section, Table, pairs
+from compiler.report.page.places import in_words
 from compiler.structure import LayerPart, Part, Structure
 
-_TOKENS = 128
+_TOKENS: Final = 128
+_REST: Final = "rest of the files"
 
 
 def size(facts: Facts) -> Section:
     """Bytes by component."""
     lead = (
-        "Where the bytes are. FP32 counts four bytes a parameter; compiled counts what the model's files in the "
-        "bundle hold, scales included. The rest is the graph itself and what the formats add."
+        "Where the bytes are. FP32 counts four bytes a parameter; compiled counts what the model's files "
+        "in the bundle hold, scales included. The rest is the graph itself and what the formats add."
     )
     before, after = facts.before, facts.after
     rows = (
         ("embeddings", before.embeddings.bytes, after.embeddings.bytes),
         ("encoder", before.encoder_bytes, after.encoder_bytes),
         ("task head", before.task_head.bytes, after.task_head.bytes),
-        ("rest of the files", max(0, facts.source_bytes - before.bytes), max(0, facts.model_bytes - after.bytes)),
+        (_REST, max(0, facts.source_bytes - before.bytes), max(0, facts.model_bytes - after.bytes)),
     )
     total = ("all", facts.source_bytes, facts.model_bytes)
     table = Table(
         "Size by component",
-        (Column("component"), Column("FP32", "number"), Column("compiled", "number"), Column("kept", "number")),
+        (
+            Column("component"),
+            Column("FP32", "number"),
+            Column("compiled", "number"),
+            Column("kept", "number"),
+        ),
         tuple(
-            (name, words.megabytes(old), words.megabytes(new), f"{100 * new / old:.1f}%" if old else "none before")
+            (
+                name,
+                words.megabytes(old),
+                words.megabytes(new),
+                _share(new, old) if name != _REST else words.NOTHING,
+            )
             for name, old, new in (*rows, total)
         ),
     )
@@ -60,8 +74,8 @@ def placement(facts: Facts) -> Section:
     """What the runtime computes on integers, and what stayed in float and why."""
     manifest = facts.manifest
     lead = (
-        "Which kernel computes each product that was to be INT8, read back from the runtime's own optimized model, "
-        "and which products stayed in float and why. Places are layers of the encoder, as in layer0.query."
+        "Which kernel computes each product that was to be INT8, read back from the runtime's own optimized "
+        "model, and which products stayed in float and why."
     )
     blocks: list[Block] = [_counts(facts)]
     found = manifest.placement
@@ -70,15 +84,24 @@ def placement(facts: Facts) -> Section:
     else:
         blocks.append(_kernels(facts))
         if found.kept_float:
-            rows = tuple((each.reason, f"{len(each.roles):,}", ", ".join(each.roles)) for each in found.kept_float)
-            columns = (Column("reason"), Column("products", "number"), Column("places", "code"))
+            rows = tuple(
+                (
+                    words.shorten(each.reason),
+                    f"{len(each.roles):,}",
+                    words.shorten(in_words(each.roles), 1200),
+                )
+                for each in found.kept_float
+            )
+            columns = (Column("reason"), Column("products", "number"), Column("places"))
             blocks.append(Table("What stayed in float, and why", columns, rows))
         else:
             blocks.append(Note("The plan left no product in float."))
-        operators = tuple((name, f"{number:,}") for name, number in sorted(found.operators.items()))
+        operators = tuple(
+            (words.name(name), f"{number:,}") for name, number in sorted(found.operators.items())
+        )
         if operators:
-            columns = (Column("operator", "code"), Column("number", "number"))
-            blocks.append(Table("Operators of the optimized model", columns, operators))
+            heading = (Column("operator", "code"), Column("number", "number"))
+            blocks.append(Table("Operators of the optimized model", heading, operators))
     if manifest.engine is not None:
         blocks.append(_engine(facts))
     return Section("placement", "Placement", lead, tuple(blocks))
@@ -98,7 +121,9 @@ def _counts(facts: Facts) -> Table:
         rows.append(("products that the runtime computes in INT8", f"{real} of {planned} planned"))
     scheme = quantization.get("scheme", {})
     rows += [
-        (key.replace("_", " "), words.shorten(words.plain(value))) for key, value in scheme.items() if key != "search"
+        (words.name(key.replace("_", " ")), words.shorten(words.plain(value)))
+        for key, value in scheme.items()
+        if key != "search"
     ]
     return pairs("How numbers are represented", ("what", "value"), rows)
 
@@ -108,16 +133,23 @@ def _kernels(facts: Facts) -> Block:
     if found is None or not found.products:
         return Note("No product that the plan calls INT8 was found in a model of the runtime.")
     rows = tuple(
-        (each.kernel, "INT8" if each.int8 else "float", f"{len(each.roles):,}", ", ".join(each.roles))
+        (
+            words.name(each.kernel),
+            "INT8" if each.int8 else "float",
+            f"{len(each.roles):,}",
+            words.shorten(in_words(each.roles), 1200),
+        )
         for each in found.products
     )
     columns = (
         Column("kernel", "code"),
         Column("computes on"),
         Column("products", "number"),
-        Column("places", "code"),
+        Column("places"),
     )
-    return Table(f"Products by kernel, {facts.manifest.runtime.backend} {found.runtime_version}", columns, rows)
+    return Table(
+        f"Products by kernel, {facts.manifest.runtime.backend} {found.runtime_version}", columns, rows
+    )
 
 
 def _engine(facts: Facts) -> Table:
@@ -133,13 +165,18 @@ def _engine(facts: Facts) -> Table:
         )
     )
     rows = [
-        ("placement", engine.placement),
+        ("placement", words.shorten(engine.placement)),
         ("shapes, texts x tokens", shapes),
-        ("compute capabilities", ", ".join(engine.compute_capabilities) or "none: the device builds the engine"),
+        (
+            "compute capabilities",
+            ", ".join(engine.compute_capabilities) or "none: the device builds the engine",
+        ),
         ("memory of the builder", f"{engine.workspace_mb:,} MiB"),
     ]
     for each in engine.variants:
-        rows.append((f"variant {each.precision}", f"{each.onnx}, engine {each.engine or 'built on the device'}"))
+        rows.append(
+            (f"variant {each.precision}", f"{each.onnx}, engine {each.engine or 'built on the device'}")
+        )
     return pairs("Engine", ("what", "value"), rows)
 
 
@@ -171,7 +208,7 @@ def _layer_row(old: LayerPart, new: LayerPart | None) -> tuple[str, ...]:
 
 
 def _part_row(name: str, old: Part, new: Part) -> tuple[str, ...]:
-    return (name, "none", "none", "none", *_amounts(old, new))
+    return (name, words.NOTHING, words.NOTHING, words.NOTHING, *_amounts(old, new))
 
 
 def _amounts(old: Part, new: Part) -> tuple[str, str]:
@@ -185,6 +222,10 @@ def _total(parts: Structure) -> Part:
     return Part(
         sum(each.parameters for each in every), sum(each.bytes for each in every), (constant, linear, square)
     )
+
+
+def _share(new: int, old: int) -> str:
+    return f"{100 * new / old:.1f}%" if old else words.NOTHING
 
 
 def _widths(parts: Structure) -> list[tuple[int, int, int]]:

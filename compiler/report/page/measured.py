@@ -7,17 +7,17 @@ from collections import Counter
 from compiler.report.facts import Facts, Point, Search, Timing, percentile
 from compiler.report.page import plots, words
 from compiler.report.page.blocks import Block, Column, Figure, Note, Section, Table
-from compiler.report.page.glance import no_timing, shape, threads
+from compiler.report.page.glance import no_timing, where
 
 _HOLDS = {True: "holds", False: "fails"}
 
 
 def tried(facts: Facts) -> Section:
     """Accuracy against latency of everything that was tried, and the searches."""
-    name = facts.validation.metric or "metric"
+    name = words.name(facts.validation.metric or "metric")
     lead = (
         f"Every model that was built. Across: median milliseconds of one run on the machine that compiled, "
-        f"less is better. Upward: {name} on the evaluation data, more is better."
+        f"less is better. Upward: {name} on the evaluation data, more is better. Shapes are texts x tokens."
     )
     blocks: list[Block] = []
     if facts.points:
@@ -27,8 +27,8 @@ def tried(facts: Facts) -> Section:
     if facts.searches:
         blocks.append(
             Note(
-                "Searches try variants on texts held out of the calibration data, never on the evaluation data, "
-                "and keep the cheapest that the gate lets pass there."
+                "Searches try variants on texts held out of the calibration data, never on the evaluation "
+                "data, and keep the cheapest that the gate lets pass there."
             )
         )
     for index, search in enumerate(facts.searches):
@@ -47,11 +47,10 @@ def latency(facts: Facts) -> Section:
     timing = facts.timing
     if timing is None:
         return Section("latency", "Latency", lead, (Note(f"Not measured: {no_timing(facts)}."),))
-    where = f"{shape(timing.batch, timing.tokens)}, {threads(timing.threads)}, {timing.cpu}"
     value, low, high = timing.speedup
     note = Note(
-        f"{value:.2f}x as fast as FP32, 95% interval {low:.2f} to {high:.2f}. Measured with {where}. The slowest "
-        "runs may lie beyond the plot; the table has them."
+        f"{value:.2f}x as fast as FP32, 95% interval {low:.2f} to {high:.2f}. Measured with "
+        f"{where(timing)}. The slowest runs may lie beyond the plot; the table has them."
     )
     return Section("latency", "Latency", lead, (note, Figure(plots.latency(timing), _percentiles(timing))))
 
@@ -59,8 +58,8 @@ def latency(facts: Facts) -> Section:
 def noise(facts: Facts) -> Section:
     """Signal-to-noise ratios by layer, and what stayed in float."""
     lead = (
-        "How much of each layer's output is quantization noise, on calibration texts, in dB: at 20 dB the noise "
-        "is a tenth of the signal, at 40 dB a hundredth. More is better."
+        "How much of each layer's output is quantization noise, on calibration texts, in dB: at 20 dB the "
+        "noise is a tenth of the signal, at 40 dB a hundredth. More is better."
     )
     blocks: list[Block] = []
     if facts.noise:
@@ -74,21 +73,28 @@ def noise(facts: Facts) -> Section:
                 Column("computes on"),
             ),
             tuple(
-                (each.role, words.decibels(each.own_db), words.decibels(each.total_db), each.computes)
+                (
+                    words.name(each.role),
+                    words.decibels(each.own_db),
+                    words.decibels(each.total_db),
+                    each.computes,
+                )
                 for each in facts.noise
             ),
         )
         blocks.append(table if plot is None else Figure(plot, table))
     else:
-        blocks.append(Note("Not measured: nothing was calibrated, so no layer has fixed ranges to be judged by."))
+        blocks.append(
+            Note("Not measured: nothing was calibrated, so no layer has fixed ranges to be judged by.")
+        )
     return Section("noise", "Noise by layer", lead, tuple(blocks))
 
 
 def lengths(facts: Facts) -> Section:
     """The calibration texts."""
     lead = (
-        "Tokens of the texts that the ranges of activations were taken from, special tokens included. Texts of "
-        "the device should be alike."
+        "Tokens of the texts that the ranges of activations were taken from, special tokens included. Texts "
+        "of the device should be alike."
     )
     found = facts.lengths
     if found is None:
@@ -98,7 +104,8 @@ def lengths(facts: Facts) -> Section:
         for start, end, texts in zip(found.edges[:-1], found.edges[1:], found.counts, strict=True)
     ]
     note = Note(
-        f"{words.count(sum(found.counts), 'text')}: median {found.median:,} tokens, longest {found.longest:,}; "
+        f"{words.count(sum(found.counts), 'text')}: median {found.median:,} tokens, longest "
+        f"{found.longest:,}; "
         + (f"{found.truncated:,} cut to the model's length." if found.truncated else "none had to be cut.")
     )
     columns = (Column("tokens", "number"), Column("texts", "number"))
@@ -119,10 +126,10 @@ def _points(facts: Facts, name: str) -> Block:
         Column("outcome"),
     )
     chosen = _common_shape(facts)
-    drawn = [each for each in facts.points if each.value is not None and chosen in each.p50_ms]
+    drawn = [each for each in facts.points if words.is_number(each.value) and chosen in each.p50_ms]
     numbers = {id(each): f"{index}" for index, each in enumerate(drawn, start=1)}
-    rows = tuple(_row(each, shapes, numbers.get(id(each), "not drawn")) for each in facts.points)
-    table = Table("Everything that was tried; shapes are texts x tokens", columns, rows)
+    rows = tuple(_row(each, shapes, numbers.get(id(each), words.NOTHING)) for each in facts.points)
+    table = Table("Everything that was tried", columns, rows)
     if not drawn:
         return table
     found = facts.validation
@@ -133,20 +140,24 @@ def _points(facts: Facts, name: str) -> Block:
         if each.value is not None
     ]
     across = f"median ms at {chosen}"
-    return Figure(plots.accuracy_latency(places, across=across, upward=words.shorten(name, 30), floor=floor), table)
+    return Figure(
+        plots.accuracy_latency(places, across=across, upward=words.shorten(name, 24), floor=floor), table
+    )
 
 
 def _row(point: Point, shapes: list[str], number: str) -> tuple[str, ...]:
-    times = (words.milliseconds(point.p50_ms[each]) if each in point.p50_ms else "not timed" for each in shapes)
+    times = (
+        words.milliseconds(point.p50_ms[each]) if each in point.p50_ms else "not timed" for each in shapes
+    )
     return (
         number,
-        point.label,
-        point.runtime,
+        words.name(point.label),
+        words.name(point.runtime),
         point.precision,
         *times,
         words.metric(point.value),
         words.percent(point.agreement),
-        point.outcome,
+        words.name(point.outcome),
     )
 
 
@@ -163,14 +174,14 @@ def _common_shape(facts: Facts) -> str:
 def _trials(search: Search) -> Table:
     columns = (
         Column("variant"),
-        Column(search.axis, "number"),
+        Column(words.name(search.axis), "number"),
         Column("change of the metric", "number"),
         Column("agreement", "number"),
         Column("gate"),
     )
     rows = tuple(
         (
-            each.label,
+            words.name(each.label),
             "not known" if each.cost is None else f"{each.cost:,.6g}",
             words.delta(each.delta, "not finite"),
             words.percent(each.agreement, "not finite"),
@@ -178,7 +189,7 @@ def _trials(search: Search) -> Table:
         )
         for each in search.trials
     )
-    return Table(search.title, columns, rows)
+    return Table(words.name(search.title), columns, rows)
 
 
 def _percentiles(timing: Timing) -> Table:

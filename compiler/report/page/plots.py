@@ -10,7 +10,7 @@ from compiler.report.facts import LayerNoise, Lengths, Search, Timing, percentil
 from compiler.report.page.blocks import Key, Plot
 from compiler.report.page.drawing import new_figure, paint, to_svg
 from compiler.report.page.labels import place_labels
-from compiler.report.page.words import shorten
+from compiler.report.page.words import is_number, shorten
 from compiler.structure import Structure
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _AREA: Final = 64
 _LABEL: Final = 24
-_AXIS: Final = 46
+_AXIS: Final = 40
 _TICKS: Final = 8
 _STEPS: Final = 400
 _LAYER: Final = re.compile(r"layer(\d+)\.")
@@ -31,7 +31,8 @@ def accuracy_latency(
 
     Args:
         points: name, milliseconds, metric, and whether it is FP32.
-        across, upward: names of the axes.
+        across: name of the axis of milliseconds.
+        upward: name of the other.
         floor: the least value that passes the gate.
     """
     title = "Accuracy against latency"
@@ -59,7 +60,7 @@ def accuracy_latency(
 def search(found: Search, index: int, max_drop: float | None) -> Plot | None:
     """The trials of one search; None where none of them has a place on both axes."""
     points = [(each.cost, each.delta, each) for each in found.trials]
-    known = [(cost, delta, each) for cost, delta, each in points if cost is not None and delta is not None]
+    known = [(cost, delta, each) for cost, delta, each in points if is_number(cost) and is_number(delta)]
     if not known:
         return None
     title = shorten(found.title, 120)
@@ -89,7 +90,9 @@ def latency(timing: Timing) -> Plot:
     sides = ((timing.fp32_runs_ms, "D", "fp32"), (timing.runs_ms, "o", "bundle"))
     for runs, marker, colour in sides:
         shown = runs[:: max(1, len(runs) // _STEPS)]
-        shares = [100 * (position * max(1, len(runs) // _STEPS) + 1) / len(runs) for position in range(len(shown))]
+        shares = [
+            100 * (position * max(1, len(runs) // _STEPS) + 1) / len(runs) for position in range(len(shown))
+        ]
         axes.step([shown[0], *shown, runs[-1]], [0.0, *shares, 100.0], where="post", color=paint(colour))
         marks = [percentile(runs, share) for share in (50, 95, 99)]
         axes.plot(marks, [50, 95, 99], marker, color=paint(colour), markersize=7, zorder=4)
@@ -117,9 +120,14 @@ def noise(layers: Sequence[LayerNoise]) -> Plot | None:
     for key, marker, colour in (("total_db", "s", "fp32"), ("own_db", "o", "bundle")):
         values = [getattr(each, key) for each in layers]
         numbers = [float("nan") if value is None else value for value in values]
-        axes.plot(range(len(layers)), numbers, color=paint(colour), linewidth=1.2)
+        if key == "total_db":
+            axes.plot(range(len(layers)), numbers, color=paint(colour), linewidth=1.2)
         for inside, fill in (("int8", colour), ("float", "paper")):
-            chosen = [index for index, each in enumerate(layers) if (each.computes == "float") == (inside == "float")]
+            chosen = [
+                index
+                for index, each in enumerate(layers)
+                if (each.computes == "float") == (inside == "float")
+            ]
             axes.plot(
                 chosen, [numbers[index] for index in chosen], marker, linestyle="none", zorder=3,
                 markersize=5.5, markerfacecolor=paint(fill), markeredgecolor=paint(colour),
@@ -152,7 +160,7 @@ def sizes(rows: Sequence[tuple[str, int, int]]) -> Plot:
     axes.set_yticks([1, 0], ["FP32", "compiled"])
     axes.grid(visible=False, axis="y")
     _ticks(axes, "x")
-    _name(axes, "MB (10^6 bytes)", "")
+    _name(axes, "MB (10\u2076 bytes)", "")
     keys = tuple(Key("square", colour, part) for (part, *_), colour in zip(rows, colours, strict=True))
     return Plot(title, to_svg(figure, "size", title), keys)
 
@@ -184,7 +192,13 @@ def lengths(found: Lengths) -> Plot:
     starts, ends = found.edges[:-1], found.edges[1:]
     bins = [end - start for start, end in zip(starts, ends, strict=True)]
     axes.bar(
-        starts, found.counts, width=bins, align="edge", color=paint("bundle"), edgecolor=paint("paper"), linewidth=1
+        starts,
+        found.counts,
+        width=bins,
+        align="edge",
+        color=paint("bundle"),
+        edgecolor=paint("paper"),
+        linewidth=1,
     )
     axes.axvline(found.median, color=paint("fp32"), linewidth=2)
     axes.grid(visible=False, axis="x")

@@ -17,21 +17,21 @@ _SIDES = ("baseline", "compiled")
 def accuracy(facts: Facts) -> Section:
     """Every metric, and what stands behind them."""
     lead = (
-        "The FP32 model and the compiled one on the same evaluation texts. The interval is that of the change, "
-        "from a paired bootstrap over the texts: 95% of such samples fall within."
+        "The FP32 model and the compiled one on the same evaluation texts. The interval is that of the "
+        "change, from a paired bootstrap over the texts: 95% of such samples fall within."
     )
     found = facts.validation
     blocks: list[Block] = []
     if found.compiled is None:
         blocks.append(Note(f"Not measured: {why_not_measured(found)}."))
     else:
-        blocks += [_gate(found, facts), _metrics(found)]
+        blocks += [_gate(found), _metrics(found)]
     if found.simulated is not None and found.simulated.compiled is not None:
         blocks.append(
             Note(
                 f"Before it was emulated, the same model was simulated: {found.simulated.metric} "
-                f"{words.metric(found.simulated.compiled)}, change {words.delta(found.simulated.delta)}, over "
-                f"{words.count(found.simulated.n, 'text')}."
+                f"{words.metric(found.simulated.compiled)}, change {words.delta(found.simulated.delta)}, "
+                f"over {words.count(found.simulated.n, 'text')}."
             )
         )
     return Section("accuracy", "Accuracy", lead, tuple(blocks))
@@ -55,14 +55,14 @@ def options(facts: Facts) -> Section:
     return Section("options", "Options and record", lead, tuple(blocks))
 
 
-def _gate(found: Validation, facts: Facts) -> Table:
+def _gate(found: Validation) -> Table:
     interval = (
         "not known: there is no FP32 model to compare with"
         if found.ci95 is None
         else f"{words.delta(found.ci95[0])} to {words.delta(found.ci95[1])}"
     )
     rows = [
-        ("gate", verdict(found)[0] + (f": {found.reason}" if found.reason else "")),
+        ("gate", verdict(found)[0] + (f": {words.shorten(found.reason)}" if found.reason else "")),
         ("largest drop allowed", "no limit was set" if found.max_drop is None else f"{found.max_drop:g}"),
         ("change", words.delta(found.delta)),
         ("95% interval of the change", interval),
@@ -89,7 +89,7 @@ def _metrics(found: Validation) -> Table:
     for name in dict.fromkeys((*baseline, *compiled)):
         old, new = baseline.get(name), compiled.get(name)
         change = None if old is None or new is None else new - old
-        rows.append((name, words.metric(old), words.metric(new), words.delta(change)))
+        rows.append((words.name(name), words.metric(old), words.metric(new), words.delta(change)))
     columns = (
         Column("metric"),
         Column("FP32", "number"),
@@ -143,12 +143,19 @@ def _passes(passes: list[Mapping[str, Any]]) -> Table:
                 words.shorten(declined or "nothing", 600),
             )
         )
-    columns = (Column("pass", "code"), Column("changed the graph"), Column("counts"), Column("declined, and why"))
+    columns = (
+        Column("pass", "code"),
+        Column("changed the graph"),
+        Column("counts"),
+        Column("declined, and why"),
+    )
     return Table("Passes over the graph, in order", columns, tuple(rows))
 
 
 def _tools(record: Mapping[str, Any]) -> Table:
-    rows = [(name, words.plain(each)) for name, each in record.get("tools", {}).items()]
+    rows = [
+        (words.name(name), words.shorten(words.plain(each))) for name, each in record.get("tools", {}).items()
+    ]
     cpu = record.get("cpu", {})
     if cpu:
         rows.append(("CPU", f"{words.plain(cpu.get('arch'))} with {words.plain(cpu.get('features'))}"))
@@ -159,7 +166,10 @@ def _seconds(seconds: Mapping[str, float]) -> Block:
     if not seconds:
         return Note("The stages of the compile were not timed.")
     total = sum(seconds.values())
-    rows = [(name, f"{spent:,.2f}", f"{100 * spent / total:.1f}%" if total else "0%") for name, spent in seconds.items()]
+    rows = [
+        (words.name(name), f"{spent:,.2f}", f"{100 * spent / total:.1f}%" if total else "0%")
+        for name, spent in seconds.items()
+    ]
     columns = (Column("stage"), Column("seconds", "number"), Column("share", "number"))
     return Table("Time of the compile by stage", columns, (*rows, ("all", f"{total:,.2f}", "100.0%")))
 

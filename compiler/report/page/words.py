@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 ABSENT: Final = "not measured"
+NOTHING: Final = "\u2013"
+"""In a table, where a column does not apply."""
 _MINUS: Final = "\u2212"
 _ELLIPSIS: Final = "\u2026"
 _LONGEST: Final = 400
+_NAME: Final = 120
 # Control characters are no part of HTML or XML; overrides and isolates would reorder what follows them.
-_UNSAFE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def clean(text: str) -> str:
@@ -26,8 +31,15 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip() + _ELLIPSIS
 
 
+def name(text: str) -> str:
+    """A name in a narrow place."""
+    return shorten(text, _NAME)
+
+
 def megabytes(size: int) -> str:
-    """Bytes in MB of 10^6."""
+    """Bytes in MB of 10^6, or kB of 10^3."""
+    if size == 0:
+        return "0"
     return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
 
 
@@ -43,7 +55,9 @@ def metric(value: float | None, absent: str = ABSENT) -> str:
 
 def delta(value: float | None, absent: str = ABSENT) -> str:
     """A change of a metric, with its sign."""
-    return absent if value is None else _finite(value, "{:+.4f}")
+    if value is None:
+        return absent
+    return "0.0000" if abs(value) < 0.00005 else _finite(value, "{:+.4f}")
 
 
 def percent(share: float | None, absent: str = ABSENT) -> str:
@@ -54,6 +68,11 @@ def percent(share: float | None, absent: str = ABSENT) -> str:
 def decibels(value: float | None) -> str:
     """A ratio in dB; the unit is said elsewhere."""
     return "no noise" if value is None else _finite(value, "{:.1f}")
+
+
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether it was measured and is finite, so that it has a place in a plot."""
+    return value is not None and math.isfinite(value)
 
 
 def count(value: int, one: str, many: str = "") -> str:
@@ -82,4 +101,4 @@ def plain(value: Any) -> str:
 
 
 def _finite(value: float, form: str) -> str:
-    return form.format(value).replace("-", _MINUS) if math.isfinite(value) else "not finite"
+    return form.format(value).replace("-", _MINUS) if is_number(value) else "not finite"
