@@ -20,12 +20,11 @@ FONT: Final = 14.0
 """The page sets text no larger than this, in the same units, so nothing outgrows its place."""
 
 # matplotlib knows no CSS variables: it draws with these, and each becomes var(--NAME).
-_PAINTS: Final = {
-    name: f"#0000{index + 1:02x}"
-    for index, name in enumerate(
-        ("ink", "muted", "grid", "fp32", "bundle", "third", "fourth", "gate", "paper")
-    )
-}
+_VARIABLES: Final = (
+    *("ink", "muted", "grid", "paper", "fp32", "bundle", "gate"),
+    *("part1", "part2", "part3", "part4"),
+)
+_PAINTS: Final = {name: f"#0000{index + 1:02x}" for index, name in enumerate(_VARIABLES)}
 _NAMES: Final = {paint: name for name, paint in _PAINTS.items()}
 _PAINT: Final = re.compile("#0000[0-9a-f]{2}")
 _FONT_STYLE: Final = re.compile(r"font(-\w+)?:[^;]*;?\s*")

@@ -88,7 +88,7 @@ def _accuracy(facts: Facts) -> Card:
             state,
         )
     value = f"{words.metric(found.baseline)} → {words.metric(found.compiled)}"
-    change = words.delta(found.delta)
+    change = f"change {words.delta(found.delta)}"
     if found.ci95 is not None:
         change += f", 95% interval {words.delta(found.ci95[0])} to {words.delta(found.ci95[1])}"
     return Card("Accuracy", value, (f"{name}, over {texts}", change, gate, *reason), state)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from compiler.report.page.drawing import FONT, paint
 
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Align: TypeAlias = Literal["left", "center", "right"]
 Box: TypeAlias = tuple[float, float, float, float]
 
 _GAP: Final = 8.0
 _MARKER: Final = 6.0
+_HALF: Final = 0.6 * FONT
 
 
 def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
@@ -39,13 +41,15 @@ def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
     for number, ((x, y), (_, _, name)) in enumerate(zip(spots, points, strict=True), start=1):
         for text in (name, f"{number}"):
             width = _width(axes, renderer, text)
-            found = next((box for box in _around(x, y, width) if _fits(box, room, taken)), None)
+            places = ((anchor, align, _box(*anchor, align, width)) for anchor, align in _around(x, y))
+            found = next((each for each in places if _fits(each[2], room, taken)), None)
             if found is not None:
+                anchor, align, box = found
                 axes.annotate(
-                    text, (found[0], (found[1] + found[3]) / 2), xycoords="figure pixels",
-                    va="center", color=paint("ink"), annotation_clip=False,
+                    text, anchor, xycoords="figure pixels", ha=align, va="center",
+                    color=paint("ink"), annotation_clip=False,
                 )  # fmt: skip
-                taken.append(found)
+                taken.append(box)
                 break
 
 
@@ -56,15 +60,20 @@ def _width(axes: Axes, renderer: object, text: str) -> float:
     return float(width)
 
 
-def _around(x: float, y: float, width: float) -> list[Box]:
-    half = FONT * 0.6
-    below, above = y - _GAP - FONT, y + _GAP + FONT
-    lefts = (x + _GAP, x - _GAP - width)
-    boxes = [(left, y - half, left + width, y + half) for left in lefts]
-    for middle in (above - FONT / 2, below + FONT / 2, above + FONT / 2, below - FONT / 2):
-        for left in (x - width / 2, x, x - width):
-            boxes.append((left, middle - half, left + width, middle + half))
-    return boxes
+def _around(x: float, y: float) -> Iterator[tuple[tuple[float, float], Align]]:
+    """Where a name may be, the best place first: what it is aligned to, its middle, and how."""
+    yield (x + _GAP, y), "left"
+    yield (x - _GAP, y), "right"
+    for away in (_GAP + FONT / 2, _GAP + 1.5 * FONT):
+        for middle in (y + away, y - away):
+            yield (x, middle), "center"
+            yield (x, middle), "left"
+            yield (x, middle), "right"
+
+
+def _box(x: float, y: float, align: Align, width: float) -> Box:
+    left = x - {"left": 0.0, "center": width / 2, "right": width}[align]
+    return left, y - _HALF, left + width, y + _HALF
 
 
 def _fits(box: Box, room: Box, taken: Sequence[Box]) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _AREA: Final = 64
 _LABEL: Final = 24
-_AXIS: Final = 40
+_AXIS: Final = 44
 _TICKS: Final = 8
 _STEPS: Final = 400
 _LAYER: Final = re.compile(r"layer(\d+)\.")
@@ -85,7 +85,7 @@ def search(found: Search, index: int, max_drop: float | None) -> Plot | None:
 
 def latency(timing: Timing) -> Plot:
     """Both distributions, as the share of runs that took no longer."""
-    title = "Latency of single runs: how many took at most so long"
+    title = "Latency: the share of runs that took no longer"
     figure, (axes,) = new_figure(300)
     sides = ((timing.fp32_runs_ms, "D", "fp32"), (timing.runs_ms, "o", "bundle"))
     for runs, marker, colour in sides:
@@ -103,7 +103,7 @@ def latency(timing: Timing) -> Plot:
     axes.set_ylim(0, 103)
     axes.set_yticks([0, 25, 50, 75, 95], ["0%", "25%", "50%", "75%", "95%"])
     _ticks(axes, "x")
-    _name(axes, "milliseconds of one run", "runs at most so long")
+    _name(axes, "milliseconds of one run", "runs no longer")
     keys = (
         Key("circle", "bundle", "compiled, with p50, p95, p99"),
         Key("diamond", "fp32", "FP32, the same"),
@@ -149,7 +149,7 @@ def sizes(rows: Sequence[tuple[str, int, int]]) -> Plot:
     """
     title = "Size by component"
     figure, (axes,) = new_figure(170)
-    colours = ("fp32", "bundle", "third", "fourth")
+    colours = ("part1", "part2", "part3", "part4")
     left = [0.0, 0.0]
     for (_, *pair), colour in zip(rows, colours, strict=True):
         widths = [value / 1e6 for value in pair]

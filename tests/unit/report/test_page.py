@@ -195,7 +195,7 @@ def test_what_is_at_a_glance() -> None:
     cards = {each.find("h3")[0].text: each.text for each in glance.find("article")}
     assert "4.7x smaller" in cards["Size"]
     assert "0.9083 → 0.9048" in cards["Accuracy"]
-    assert f"{MINUS}0.0035, 95% interval {MINUS}0.0115 to +0.0046" in cards["Accuracy"]
+    assert f"change {MINUS}0.0035, 95% interval {MINUS}0.0115 to +0.0046" in cards["Accuracy"]
     assert "872 texts" in cards["Accuracy"]
     assert "gate passed, largest drop allowed 0.01" in cards["Accuracy"]
     assert "3.10x as fast as FP32 in the same runtime" in cards["Latency"]
