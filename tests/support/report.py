@@ -13,27 +13,10 @@ from compiler.structure import LayerPart, Part, Structure
 from compiler.validate import Validation, not_measured
 from targets.bundle.parse import parse_manifest
 from targets.bundle.schema import FloatProducts, Manifest, PlacementRecord, ProductGroup, TaskConfig
+from tests.support.strings import HOSTILE, LANGUAGES, Strings, poisoned
 
 FROZEN: Final = Path(__file__).resolve().parent.parent / "frozen" / "1.3"
 CPU: Final = "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
-
-LANGUAGES: Final = (
-    "négatif", "sehr gut", "нейтрально", "ουδέτερο", "中立的评论", "とても良い", "매우 좋음", "محايد جدا",
-    "ניטרלי לגמרי", "तटस्थ", "เป็นกลาง", "trung lập \U0001f642",
-)  # fmt: skip
-
-HOSTILE: Final = (
-    "<script>alert(1)</script>",
-    "</style></svg><img src=x onerror=alert(2)>",
-    "]]><!-- \" ' ` onload=alert(3) x=",
-    "$x^2$ $\\frac{1}{0}$ \\undefined{",
-    "\u202egnp.exe \u2066\u200fmixed\u200e \x00\x1b[31m\x85 \ud800 \uffff",
-    "a very long name " * 60,
-    "{{ 7 * 7 }} {% raw %} {# #}",
-    "javascript:alert(4) data:text/html,<b>",
-    "&lt;b&gt; &amp;#60; #000001 url(#x) font: 1px;",
-    "unbroken" * 125,
-)
 
 
 def plain() -> Facts:
@@ -189,7 +172,7 @@ def emulated() -> Facts:
 def hostile() -> Facts:
     """Everything, with harm in every string that anyone outside can choose, and in the others."""
     facts = rich()
-    given = _Strings()
+    given = Strings()
     manifest = facts.manifest
     kernels = tuple(ProductGroup(given(), each.int8, (given(), given())) for each in HOSTILE_GROUPS)
     place = PlacementRecord(given(), {given(): 3, given(): 4}, kernels, (FloatProducts(given(), (given(),)),))
@@ -199,13 +182,13 @@ def hostile() -> Facts:
         task_config=TaskConfig(None, HOSTILE + LANGUAGES),
         target=replace(manifest.target, id=given()),
         runtime=replace(manifest.runtime, tested_version=given(), options={given(): given()}),
-        provenance=_poisoned(manifest.provenance, given),
+        provenance=poisoned(manifest.provenance, given),
         compression={"quantization": {"scheme": {given(): given(), given(): given()}}},
         placement=place,
     )
     points = tuple(replace(each, label=given(), runtime=given(), outcome=given()) for each in facts.points)
     searches = tuple(
-        Search(given(), given(), tuple(replace(each, label=given()) for each in search.trials))
+        Search(given(), HOSTILE[-1], tuple(replace(each, label=given()) for each in search.trials))
         for search in facts.searches
     )
     return replace(
@@ -238,42 +221,6 @@ KINDS: Final[Mapping[str, Callable[[], Facts]]] = {
     "emulated": emulated,
     "hostile": hostile,
 }
-
-
-class _Strings:
-    """Each hostile string in turn, numbered so that keys of one table differ."""
-
-    def __init__(self) -> None:
-        self._given = 0
-
-    def __call__(self) -> str:
-        self._given += 1
-        return f"{HOSTILE[self._given % len(HOSTILE)]}{self._given}"
-
-
-def _poisoned(value: Any, given: _Strings) -> Any:
-    if isinstance(value, Mapping):
-        kept = {
-            "where",
-            "reason",
-            "modified",
-            "options",
-            "config",
-            "passes",
-            "data",
-            "tools",
-            "name",
-            "texts",
-            "sha256",
-            "counts",
-            "declined",
-            "cpu",
-            "model",
-        }
-        return {key if key in kept else given(): _poisoned(each, given) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_poisoned(each, given) for each in value]
-    return given() if isinstance(value, str) else value
 
 
 def _frozen(name: str) -> Manifest:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
@@ -53,8 +55,7 @@ def drawing() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import matplotlib as mpl
-
+            mpl = _import()
             with mpl.rc_context():
                 mpl.rcdefaults()
                 for key, value in _style().items():
@@ -101,6 +102,17 @@ def to_svg(figure: Figure, name: str, title: str) -> str:
         "aria-label": title,
     }
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _import() -> ModuleType:
+    """matplotlib, which refuses to be imported where MPLBACKEND names a backend that it does not know."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as mpl
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return mpl
 
 
 def _style() -> dict[Any, Any]:

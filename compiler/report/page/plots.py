@@ -10,7 +10,7 @@ from compiler.report.facts import LayerNoise, Lengths, Search, Timing, percentil
 from compiler.report.page.blocks import Key, Plot
 from compiler.report.page.drawing import new_figure, paint, to_svg
 from compiler.report.page.labels import place_labels
-from compiler.report.page.words import is_number, shorten
+from compiler.report.page.words import MINUS, is_number, shorten
 from compiler.structure import Structure
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _AREA: Final = 64
 _LABEL: Final = 24
-_AXIS: Final = 44
+_AXIS: Final = 42
 _TICKS: Final = 8
 _STEPS: Final = 400
 _LAYER: Final = re.compile(r"layer(\d+)\.")
@@ -231,7 +231,9 @@ def _ticks(axes: Axes, side: str, *, whole: bool = False) -> None:
 
     axis = axes.xaxis if side == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(nbins=6 if side == "x" else 5, integer=whole))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 10) + 0.0:,.10g}"))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{round(value, 10) + 0.0:,.10g}".replace("-", MINUS))
+    )
 
 
 def _layer_ticks(axes: Axes, roles: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ _SECTIONS: Final = (
     record.warnings,
 )
 _TITLE: Final = 120
-_FOLDED: Final = 14
+_FOLDED: Final = 12
 """Tables of more rows are folded away."""
 
 

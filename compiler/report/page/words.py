@@ -10,7 +10,7 @@ from typing import Any, Final, TypeGuard
 ABSENT: Final = "not measured"
 NOTHING: Final = "\u2013"
 """In a table, where a column does not apply."""
-_MINUS: Final = "\u2212"
+MINUS: Final = "\u2212"
 _ELLIPSIS: Final = "\u2026"
 _LONGEST: Final = 400
 _NAME: Final = 120
@@ -101,4 +101,4 @@ def plain(value: Any) -> str:
 
 
 def _finite(value: float, form: str) -> str:
-    return form.format(value).replace("-", _MINUS) if is_number(value) else "not finite"
+    return form.format(value).replace("-", MINUS) if is_number(value) else "not finite"

@@ -179,6 +179,7 @@ def test_another_process_writes_the_same_and_says_nothing(pages: dict[str, bytes
             "PYTHONPATH": str(ROOT),
             "PYTHONHASHSEED": "7",
             "MPLCONFIGDIR": "/dev/null/nowhere",
+            "MPLBACKEND": "nonsense",
         },
         capture_output=True,
         text=True,
