@@ -16,10 +16,13 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 _GAP: Final = 8.0
 _MARKER: Final = 6.0
+_LINE: Final = 2.0
 _HALF: Final = 0.6 * FONT
 
 
-def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+def place_labels(
+    figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]], level: float | None = None
+) -> None:
     """Write each point's name beside it, or its number in the order given, or nothing.
 
     A name is written where it covers no point and no other name, and stays within the axes.
@@ -28,6 +31,7 @@ def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
         figure: with its final layout but for the names.
         axes: whose limits are final.
         points: x, y and name.
+        level: y of a line across the axes, which no name covers either.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -38,6 +42,9 @@ def place_labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
     room = (frame.x0, frame.y0, frame.x1, frame.y1)
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for x, y in spots]
+    if level is not None:
+        height = axes.transData.transform((points[0][0], level))[1]
+        taken.append((room[0], height - _LINE, room[2], height + _LINE))
     for number, ((x, y), (_, _, name)) in enumerate(zip(spots, points, strict=True), start=1):
         for text in (name, f"{number}"):
             width = _width(axes, renderer, text)

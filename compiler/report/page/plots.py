@@ -48,7 +48,7 @@ def accuracy_latency(
     if floor is not None:
         axes.axhline(floor, color=paint("gate"), linestyle=(0, (4, 3)), linewidth=1.5)
     _name(axes, across, upward)
-    place_labels(figure, axes, [(x, y, shorten(name, _LABEL)) for name, x, y, _ in points])
+    place_labels(figure, axes, [(x, y, shorten(name, _LABEL)) for name, x, y, _ in points], floor)
     keys = [Key("circle", "bundle", "compiled")]
     if any(each[3] for each in points):
         keys.insert(0, Key("diamond", "fp32", "FP32"))
@@ -71,12 +71,15 @@ def search(found: Search, index: int, max_drop: float | None) -> Plot | None:
             [each[0] for each in chosen], [each[1] for each in chosen],
             s=_AREA, marker=marker, color=paint(colour), zorder=3,
         )  # fmt: skip
-    heights = [delta for _, delta, _ in known] + [0.0] + ([] if max_drop is None else [-max_drop])
+    level = None if max_drop is None else -max_drop
+    heights = [delta for _, delta, _ in known] + [0.0] + ([] if level is None else [level])
     _frame(axes, [cost for cost, _, _ in known], heights)
-    if max_drop is not None:
-        axes.axhline(-max_drop, color=paint("gate"), linestyle=(0, (4, 3)), linewidth=1.5)
+    if level is not None:
+        axes.axhline(level, color=paint("gate"), linestyle=(0, (4, 3)), linewidth=1.5)
     _name(axes, shorten(found.axis, _AXIS), "change of the metric")
-    place_labels(figure, axes, [(cost, delta, shorten(each.label, _LABEL)) for cost, delta, each in known])
+    place_labels(
+        figure, axes, [(cost, delta, shorten(each.label, _LABEL)) for cost, delta, each in known], level
+    )
     keys = [Key("circle", "bundle", "the gate holds"), Key("cross", "gate", "it does not")]
     if max_drop is not None:
         keys.append(Key("dashed", "gate", "largest drop allowed"))

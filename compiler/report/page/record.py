@@ -117,7 +117,7 @@ def _identity(facts: Facts) -> Table:
 def _data(data: Mapping[str, Any]) -> Block:
     rows = tuple(
         (
-            use,
+            words.name(use.replace("_", " ")),
             words.shorten(words.plain(each.get("name"))),
             f"{each['texts']:,}" if isinstance(each.get("texts"), int) else words.plain(each.get("texts")),
             words.plain(each.get("sha256")),

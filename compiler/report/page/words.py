@@ -12,6 +12,7 @@ NOTHING: Final = "\u2013"
 """In a table, where a column does not apply."""
 MINUS: Final = "\u2212"
 _ELLIPSIS: Final = "\u2026"
+_JOINED: Final = "\u00a0"
 _LONGEST: Final = 400
 _NAME: Final = 120
 # Control characters are no part of HTML or XML; overrides and isolates would reorder what follows them.
@@ -40,7 +41,7 @@ def megabytes(size: int) -> str:
     """Bytes in MB of 10^6, or kB of 10^3."""
     if size == 0:
         return "0"
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
+    return f"{size / 1e6:,.1f}{_JOINED}MB" if size >= 100_000 else f"{size / 1e3:,.1f}{_JOINED}kB"
 
 
 def milliseconds(value: float) -> str:

@@ -304,6 +304,6 @@ def test_numbers_in_words() -> None:
         "+0.0100",
         "not finite",
     ]
-    assert [words.megabytes(each) for each in (0, 4000, 22_940_000)] == ["0", "4.0 kB", "22.9 MB"]
+    assert [words.megabytes(each) for each in (0, 4000, 22_940_000)] == ["0", "4.0\xa0kB", "22.9\xa0MB"]
     assert [words.milliseconds(each) for each in (0.12345, 2.714, 214.96)] == ["0.123", "2.71", "215.0"]
     assert words.plain({"a": [1, 2.5], "b": None}) == "a 1, 2.5, b not set"
