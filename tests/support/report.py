@@ -305,7 +305,7 @@ def _precision_search() -> Search:
     deltas = (-0.0176, -0.0121, -0.0082, -0.0041, -0.0039, None)
     trials = tuple(
         Trial(
-            f"{index} products in float",
+            f"{index} in float" if index else "all INT8",
             0.21 * index,
             delta,
             None if delta is None else 1 + delta / 2,
@@ -313,9 +313,8 @@ def _precision_search() -> Search:
         )
         for index, delta in enumerate(deltas)
     )
-    return Search(
-        "Products left in float (--precision auto)", "milliseconds that staying in float costs", trials
-    )
+    axis = "milliseconds that its float products cost, against all INT8"
+    return Search("--precision auto", axis, trials)
 
 
 def _pruning_search() -> Search:
@@ -324,7 +323,7 @@ def _pruning_search() -> Search:
         Trial("1.5x", 1.5, -0.0049, 0.989, True), Trial("1.75x", 1.75, -0.0143, 0.976, False),
         Trial("2x", 2.0, -0.0391, 0.942, False),
     )  # fmt: skip
-    return Search("Heads and neurons cut (--prune auto)", "expected speed-up against the dense model", trials)
+    return Search("--prune auto", "expected speed-up over the dense model", trials)
 
 
 def _timing(compiled: float, fp32: float, *, tokens: int, threads: int = 0) -> Timing:

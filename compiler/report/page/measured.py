@@ -189,7 +189,7 @@ def _trials(search: Search) -> Table:
         )
         for each in search.trials
     )
-    return Table(words.name(search.title), columns, rows)
+    return Table(words.name(f"Search: {search.title}"), columns, rows)
 
 
 def _percentiles(timing: Timing) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _AREA: Final = 64
 _LABEL: Final = 24
 _AXIS: Final = 42
+_LINES: Final = 2
 _TICKS: Final = 8
 _STEPS: Final = 400
 _LAYER: Final = re.compile(r"layer(\d+)\.")
@@ -63,7 +65,7 @@ def search(found: Search, index: int, max_drop: float | None) -> Plot | None:
     known = [(cost, delta, each) for cost, delta, each in points if is_number(cost) and is_number(delta)]
     if not known:
         return None
-    title = shorten(found.title, 120)
+    title = shorten(f"Search: {found.title}", 120)
     figure, (axes,) = new_figure(280)
     for holds, marker, colour in ((True, "o", "bundle"), (False, "X", "gate")):
         chosen = [each for each in known if each[2].holds is holds]
@@ -76,7 +78,7 @@ def search(found: Search, index: int, max_drop: float | None) -> Plot | None:
     _frame(axes, [cost for cost, _, _ in known], heights)
     if level is not None:
         axes.axhline(level, color=paint("gate"), linestyle=(0, (4, 3)), linewidth=1.5)
-    _name(axes, shorten(found.axis, _AXIS), "change of the metric")
+    _name(axes, found.axis, "change of the metric")
     place_labels(
         figure, axes, [(cost, delta, shorten(each.label, _LABEL)) for cost, delta, each in known], level
     )
@@ -213,7 +215,8 @@ def lengths(found: Lengths) -> Plot:
 
 
 def _name(axes: Axes, across: str, upward: str) -> None:
-    axes.set_xlabel(across)
+    lines = textwrap.wrap(shorten(across, 2 * _AXIS), _AXIS)
+    axes.set_xlabel("\n".join(lines[:_LINES]))
     axes.set_ylabel(upward)
 
 
