@@ -42,6 +42,11 @@ def target_options(function: Command) -> Command:
     return _together(
         function,
         folder(
+            "--config",
+            metavar="FILE",
+            help="Take options, and MODEL, from a TOML file (`bertc config init`); flags override it.",
+        ),
+        folder(
             "--from-manifest",
             metavar="BUNDLE",
             help="Compile a bundle again from its own record, bundle.json or the folder it is in, and say "
