@@ -18,12 +18,13 @@ from compiler.cli.options import (
     target_options,
     tuning_options,
 )
+from targets.cli.completing import complete_files
 from targets.cli.options import print_json
 from targets.errors import UsageError
 
 
 @click.command("compile", short_help="Compile a checkpoint for a device.")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_files)
 @target_options
 @accuracy_options
 @column_options

@@ -15,7 +15,7 @@ from targets.cli_errors import print_warning
 from targets.errors import UsageError
 
 _FIRST: Final = ("model", "target", "calibration-data", "eval-data")
-_BUDGETS: Final = ("prune_flops", "prune_speedup", "prune")
+_BUDGETS: Final = ("prune-flops", "prune-speedup", "prune")
 _WIDTH: Final = 100
 _HEAD: Final = """\
 # Options of `bertc compile --config FILE`; each key is a flag, and a flag that is given overrides its key.
@@ -129,13 +129,13 @@ def from_config(context: click.Context, path: Path) -> dict[str, Any]:
     config: dict[str, Any] = {**read_config(path)}
     given = {_key(each) for each in context.command.params if _is_given(context, each)}
     left = {name: value for name, value in config.items() if name.replace("_", "-") not in given}
-    budgets = [name.replace("_", "-") for name in _BUDGETS]
-    asked = [key for key in budgets if key in given]
-    replaced = [name for name in _BUDGETS if asked and name in left]
-    for name in replaced:
-        key = name.replace("_", "-")
+    asked = [key for key in _BUDGETS if key in given]
+    named = [key for key in _BUDGETS if key.replace("-", "_") in left]
+    if len(named) > 1 and not asked:
+        raise UsageError(f"{path}: {' and '.join(named)} are {len(named)} budgets", "leave one of them")
+    for key in named if asked else ():
         print_warning(f"--{asked[0]} takes the place of {key} of {path}: one budget cuts, not both")
-        del left[name]
+        del left[key.replace("-", "_")]
     return left
 
 
