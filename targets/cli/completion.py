@@ -7,7 +7,7 @@ from typing import Final
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
-from targets.cli.options import print_text
+from targets.cli.options import print_json, print_text
 from targets.errors import InternalError
 
 PROGRAM: Final = "bertc"
@@ -21,12 +21,16 @@ _PLACES: Final = {
 
 @click.command("completion", short_help="Print what makes a shell complete bertc's commands.")
 @click.argument("shell", type=click.Choice(tuple(_PLACES)))
-def completion_command(shell: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def completion_command(shell: str, as_json: bool) -> None:
     """Print the script that makes a shell complete commands, options, targets and bundles.
 
     Its top says where to put it. For this terminal alone: source <(bertc completion bash)
     """
-    print_text(script(shell))
+    if as_json:
+        print_json({"shell": shell, "script": script(shell)})
+    else:
+        print_text(script(shell))
 
 
 def script(shell: str) -> str:
