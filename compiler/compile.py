@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Unpack
 
-import onnx_ir as ir
-
 from calibration.examples import Example
 from compiler.attempts import Attempts, Strategy
 from compiler.blas import one_thread
-from compiler.build import check_profiles
-from compiler.emulate.cpus import emulated_cpu
-from compiler.emulate.readiness import require_emulator
 from compiler.emulate.samples import Samples
 from compiler.emulate.validation import Sample
-from compiler.evidence import computes_alike, evidence_of
-from compiler.frontend.checkpoint import Checkpoint, load_checkpoint
-from compiler.frontend.export import trace
 from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
 from compiler.integer_answers import IntegerAnswers
 from compiler.ir.edit import weight_bytes
-from compiler.ir.encoder import EncoderGraph
 from compiler.measuring import Measuring, staged
-from compiler.opened import Opened, open_data
 from compiler.options import CompileOptions, OptionFields
 from compiler.packing import Packer
-from compiler.passes.manager import DumpIr, Instrument, PassManager, PassRecord
-from compiler.pipeline import encoder_passes
+from compiler.preparation import Accept, Preparation, Prepared
 from compiler.progress import Clock, Progress, Silent
 from compiler.prune.directions import answers_of
 from compiler.pruning import Pruning
-from compiler.reference import ReferenceBackend, check_parity
-from compiler.report.debug import check_debug
+from compiler.reference import ReferenceBackend
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE, Kept
 from compiler.report.text import SELF_TEST_HINT, describe
 from compiler.result import CompileResult
@@ -42,20 +30,14 @@ from compiler.scratch import named_when_full
 from compiler.source import Reference, Source
 from compiler.texts import (
     TextFeeds,
-    encoder_of,
     items_of,
-    selftest_items,
     text_feeds,
     truncation_note,
 )
 from compiler.validate import Evaluator, Validation
-from targets.bundle.output import check_output
-from targets.bundle.signature import load_private_key
-from targets.detect import machine
-from targets.errors import AccuracyGateError, UnsupportedError, UsageError
-from targets.registry import get_target
+from targets.errors import AccuracyGateError
 from targets.runtime.tokenize import TextEncoder
-from targets.spec import Evidence, TargetSpec
+from targets.spec import TargetSpec
 
 _GATE_HINT: Final = (
     "give more or more typical --calibration-data, another --precision (auto leaves what INT8 breaks in "
@@ -103,7 +85,7 @@ def run_compile(
     options: CompileOptions,
     strategy: Strategy,
     clock: Clock,
-    accept: Callable[[Checkpoint], None] | None = None,
+    accept: Accept | None = None,
 ) -> CompileResult:
     """Compile with any way to choose what is built.
 
@@ -133,38 +115,30 @@ class _Compile:
         self._options = options
         self._clock = clock
         self._strategy = strategy
-        self._opened = Opened()
-        self._evidence: dict[str, Evidence] = {}
-        self._emulated = False
         self._predict = staged(clock)
 
-    def run(self, accept: Callable[[Checkpoint], None] | None = None) -> CompileResult:
-        specs = self._targets()
-        sign_key = self._options.sign_key
-        key = None if sign_key is None else load_private_key(sign_key)
-        checkpoint = self._load()
-        if accept is not None:
-            accept(checkpoint)
-        paths = [self._bundle_path(checkpoint, spec) for spec in specs]
-        for path in paths:
-            check_output(path, force=self._options.force)
-            check_debug(path, force=self._options.force, wanted=self._options.keep_debug)
-        source = self._source(checkpoint)
-        packer = Packer(self._options, self._clock, self._opened.record, key)
+    def run(self, accept: Accept | None = None) -> CompileResult:
+        options, strategy = self._options, self._strategy
+        found = Preparation(self._model, self._output, options, self._clock, searches=strategy.searches).run(
+            accept
+        )
+        source = self._source(found)
+        packer = Packer(options, self._clock, found.data.record, found.key)
         integers = IntegerAnswers(self._clock)
-        samples = Samples(self._options, self._clock, integers)
-        measuring = Measuring(self._options, self._strategy, self._clock, integers, self._evidence)
+        samples = Samples(options, self._clock, integers)
+        measuring = Measuring(options, strategy, self._clock, integers, found.evidence)
         done, failed = [], []
-        for spec, path in zip(specs, paths, strict=True):
+        for spec, path in zip(found.specs, found.paths, strict=True):
+            evidence = found.evidence[spec.id]
             chosen = measuring.first_to_pass(source, spec)
             validation = chosen.validation
             if validation.status == "failed":
                 failed.append((spec, validation))
                 continue
-            variant = self._strategy.with_speedup(chosen.source, spec, chosen.best)
-            draft = packer.draft(path, spec, replace(chosen, source=variant), self._evidence[spec.id])
-            sample = samples.of(variant, chosen.best, spec) if self._emulated else None
-            if self._options.validate_emulated and sample is not None and self._elsewhere(spec):
+            variant = strategy.with_speedup(chosen.source, spec, chosen.best)
+            draft = packer.draft(path, spec, replace(chosen, source=variant), evidence)
+            sample = samples.of(variant, chosen.best, spec) if found.emulated else None
+            if options.validate_emulated and sample is not None and evidence == "simulated":
                 validation = samples.emulated(packer, draft, sample, validation)
                 if validation.status == "failed":
                     failed.append((spec, validation))
@@ -174,58 +148,20 @@ class _Compile:
             raise _gate_error(failed)
         return CompileResult(tuple(done))
 
-    def _targets(self) -> list[TargetSpec]:
-        specs = [get_target(name) for name in self._options.targets]
-        here = machine()
-        for index, spec in enumerate(specs):
-            check_profiles(spec, self._options)
-            if spec.id in [other.id for other in specs[:index]]:
-                raise UsageError(f"the target {spec.id} is given twice", "give each --target once")
-            self._evidence[spec.id] = evidence_of(spec, here)
-            if self._strategy.searches and not computes_alike(spec, here):
-                raise UnsupportedError(
-                    f"--precision auto and --prune auto judge by the INT8 products of this machine, which "
-                    f"saturate otherwise than those of {spec.id}",
-                    "use --precision int8 and another pruning budget, or compile on a machine of that kind",
-                )
-            if not self._options.validate_emulated:
-                continue
-            if self._elsewhere(spec):
-                require_emulator(emulated_cpu(spec).userland)
-            else:
-                self._clock.progress.warn(f"{spec.id} is this machine: it is measured, not emulated")
-        self._emulated = self._options.validate_emulated or any(spec.emulation is not None for spec in specs)
-        return specs
-
-    def _elsewhere(self, spec: TargetSpec) -> bool:
-        return self._evidence[spec.id] == "simulated"
-
-    def _load(self) -> Checkpoint:
-        options = self._options
-        with self._clock.stage("reading the checkpoint"):
-            checkpoint = load_checkpoint(
-                self._model, task=options.task, max_length=options.max_length, revision=options.revision
-            )
-        for note in checkpoint.notes:
-            self._clock.progress.warn(note)
-        return checkpoint
-
-    def _bundle_path(self, checkpoint: Checkpoint, spec: TargetSpec) -> Path:
-        return self._output / f"{self._options.name or checkpoint.name}-{spec.id}.bundle"
-
-    def _source(self, checkpoint: Checkpoint) -> Source:
-        data = self._opened = open_data(self._options, checkpoint, self._clock.progress.warn)
-        graph, passes = self._trace(checkpoint)
-        encoder = encoder_of(checkpoint, graph)
+    def _source(self, found: Prepared) -> Source:
+        checkpoint, graph, data = found.checkpoint, found.graph, found.data
         held_out = data.held_out if self._strategy.searches else None
-        source = Source(checkpoint, graph, passes, encoder, None, None, source_bytes=weight_bytes(graph))
+        source = Source(
+            checkpoint, graph, found.passes, found.encoder, None, None, source_bytes=weight_bytes(graph)
+        )
         source = replace(
             source,
             texts=None if data.calibration is None else self._calibration_texts(data.calibration, source),
             held_out=None if held_out is None else self._held_out(*held_out, source),
             reference=None if data.evaluator is None else self._reference(data.evaluator, source),
         )
-        source = replace(source, sample=self._sample(source, data.sample))
+        if found.emulated:
+            source = replace(source, sample=self._sample(source, data.sample))
         return source if data.pruning is None else self._with_pruning(data.pruning, source)
 
     def _with_pruning(self, examples: list[Example], source: Source) -> Source:
@@ -236,21 +172,6 @@ class _Compile:
         source = replace(source, pruning=pruning)
         share = self._options.prune_flops
         return source if share is None else source.cut(pruning.by_flops(share), self._options)
-
-    def _trace(self, checkpoint: Checkpoint) -> tuple[ir.Model, list[PassRecord]]:
-        with self._clock.stage("tracing"):
-            traced = trace(checkpoint)
-        dump = self._options.dump_ir
-        instruments: list[Instrument] = [] if dump is None else [DumpIr(dump)]
-        passes = encoder_passes(fuse_qkv=self._options.built != "int8" and not self._options.pruned)
-        with self._clock.stage("rewriting the graph"):
-            records = PassManager(passes, instruments).run(traced.model)
-            EncoderGraph.find(traced.model).require()
-            if traced.reference is not None:
-                encoder = encoder_of(checkpoint, traced.model)
-                feeds = text_feeds(selftest_items(checkpoint.task), encoder).feeds[0]
-                check_parity(traced.model, traced.reference, feeds)
-        return traced.model, records
 
     def _calibration_texts(self, examples: list[Example], source: Source) -> TextFeeds:
         items = items_of(examples, source.checkpoint.task)
@@ -281,7 +202,7 @@ class _Compile:
     def _sample(self, source: Source, evaluator: Evaluator | None) -> Reference | None:
         """FP32 on what is emulated, where a target can be."""
         whole = source.reference
-        if evaluator is None or whole is None or not self._emulated:
+        if evaluator is None or whole is None:
             return None
         if evaluator.digest == whole.evaluator.digest:
             return whole

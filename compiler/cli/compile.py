@@ -19,7 +19,7 @@ from compiler.cli.options import (
     tuning_options,
 )
 from targets.cli.completing import complete_files
-from targets.cli.options import print_json
+from targets.cli.options import print_json, print_text
 from targets.errors import UsageError
 
 
@@ -42,6 +42,7 @@ def compile_command(
     as_json: bool,
     from_manifest: Path | None,
     config: Path | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Compile MODEL (a Hugging Face folder, a hub id or an .onnx file) for a device.
@@ -67,6 +68,9 @@ def compile_command(
     from compiler.compile import compile_model
     from compiler.replay.compile import compile_from_manifest
 
+    if dry_run:
+        _dry_run(context, model, targets, output, as_json, from_manifest, options)
+        return
     with console_progress(quiet=as_json) as progress:
         if from_manifest is not None:
             given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
@@ -76,11 +80,41 @@ def compile_command(
         elif model is not None:
             result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
         else:
-            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
+            raise _no_model(context)
     if as_json:
         print_json(result.to_json())
     else:
         print_summary(result)
+
+
+def _dry_run(
+    context: click.Context,
+    model: str | None,
+    targets: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+    from_manifest: Path | None,
+    options: dict[str, Any],
+) -> None:
+    from compiler.cli.console import console_progress
+    from compiler.cli.plan_report import plan_lines
+    from compiler.dry_run import plan_compile
+
+    if from_manifest is not None:
+        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
+    if model is None:
+        raise _no_model(context)
+    with console_progress(quiet=as_json) as progress:
+        plan = plan_compile(model, output, target=targets or ("native",), progress=progress, **options)
+    if as_json:
+        print_json(plan.to_json())
+        return
+    for line in plan_lines(plan):
+        print_text(line)
+
+
+def _no_model(context: click.Context) -> click.MissingParameter:
+    return click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
 
 
 def _is_given(context: click.Context, name: str) -> bool:

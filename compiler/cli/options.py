@@ -254,6 +254,12 @@ def output_options(function: Command) -> Command:
             show_default=True,
             help="Write report.html, and measure what it shows (latency against FP32, every runtime).",
         ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Read the model and the data, say what would be done, how long it takes and how large the "
+            "bundle would be, and write nothing.",
+        ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),

@@ -11,6 +11,7 @@ from compiler.validate import Predictions, save_predictions
 from targets.bundle.strict_json import canonical_json
 
 METRICS: Final = "metrics.json"
+PAGE: Final = "report.html"
 REFERENCE: Final = "reference.npz"
 SAMPLE: Final = "sample-fp32.npz"
 INTEGER: Final = "sample-integer.npz"

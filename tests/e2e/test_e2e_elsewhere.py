@@ -20,6 +20,7 @@ import compiler.compile as stages
 import compiler.emulate.validation as emulation
 import compiler.integer_answers as integer_answers
 import compiler.packing as packing
+import compiler.preparation as preparation
 import compiler.sessions as sessions
 from calibration import open_dataset
 from compiler.emulate.cpus import EmulatedCpu
@@ -101,7 +102,7 @@ def dot_products(*, here: bool) -> Iterator[None]:
     plain = frozenset(each for each in this.cpu_features if "vnni" not in each and not each.startswith("amx"))
     told = replace(this, cpu_features=plain | ({"avx512_vnni"} if here else set()))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (packing, stages, attempts, sessions):
+        for module in (packing, preparation, attempts, sessions):
             patch.setattr(module, "machine", lambda: told)
         yield
 
@@ -459,7 +460,7 @@ def stand() -> Iterator[Stand]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emulation, "open_emulated", opened)
         patch.setattr(emulation, "require_emulator", ready)
-        patch.setattr(stages, "require_emulator", ready)
+        patch.setattr(preparation, "require_emulator", ready)
         patch.setattr(emulation, "find_qemu", lambda name: Path(f"qemu-of-{name}"))
         patch.setattr(emulation, "qemu_version", {Path("qemu-of-avx2"): VERSION}.__getitem__)
         yield found

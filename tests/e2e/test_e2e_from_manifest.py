@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 import compiler.build as building
-import compiler.compile as stages
+import compiler.preparation as preparation
 from calibration.examples import DataOptions
 from compiler.replay import compile as replay
 from compiler.replay.compile import compile_from_manifest
@@ -265,7 +265,7 @@ def test_what_is_of_the_hub_need_not_be_given(
         raise UsageError("the hub cannot be reached", "connect")
 
     monkeypatch.setattr(replay, "open_dataset", open_dataset)
-    monkeypatch.setattr(stages, "load_checkpoint", load_checkpoint)
+    monkeypatch.setattr(preparation, "load_checkpoint", load_checkpoint)
     record = edited(plain.path, tmp_path, of_the_hub)
     bertc("compile", "-o", out, "--from-manifest", record).fails(2, "the hub cannot be reached")
     task = "text-classification"

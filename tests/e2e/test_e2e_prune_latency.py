@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import compiler.compile as stages
+import compiler.measuring as measuring
 import compiler.pruning as stage
 from compiler.prune.latency import Latency, estimate
 from compiler.replay.compile import compile_from_manifest
@@ -68,7 +68,7 @@ def pruning_of(path: Path) -> Any:
 def same_again(bundle: Path, model: Path, texts: Path, out: Path, **options: Any) -> None:
     """Compiled from its manifest, with nothing timed and nothing tried."""
     progress = Recorder()
-    given = {"calibration_data": texts, "eval_data": texts, **options}
+    given = {"calibration_data": texts, "eval_data": texts, "report": False, **options}
     done = compile_from_manifest(bundle, out, model=model, progress=progress, **given)
     (again,) = done.bundles
     assert again.reproduces is True
@@ -194,14 +194,14 @@ def test_auto_ships_the_dense_model_where_nothing_holds(onnx_model: Path, texts:
 def test_auto_steps_back_where_the_evaluation_refuses(
     onnx_model: Path, texts: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, seen = stages._Compile._measure, []
+    measure, seen = measuring.Measuring._measure, []
 
     def refuse_first(self: Any, *args: Any) -> Validation:
         found: Validation = measure(self, *args)
         seen.append(found)
         return replace(found, status="failed") if len(seen) == 1 else found
 
-    monkeypatch.setattr(stages._Compile, "_measure", refuse_first)
+    monkeypatch.setattr(measuring.Measuring, "_measure", refuse_first)
     data = {"calibration_data": texts, "eval_data": texts}
     built = build(onnx_model, out, **FP32, **data, **COMMON, prune="auto", max_drop=0.5)
     pruning = pruning_of(built.path)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import compiler.compile as stages
+import compiler.preparation as preparation
 from compiler.cli.group import make_group
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.frontend.export import TracedModel, trace
@@ -158,7 +159,7 @@ def traced_once() -> Iterator[None]:
         return replace(known[key], model=clone(known[key].model))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "trace", remember)
+        patch.setattr(preparation, "trace", remember)
         yield
 
 

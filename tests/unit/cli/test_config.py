@@ -16,12 +16,12 @@ import compiler.compile as stages
 from compiler.cli.compile import compile_command
 from compiler.cli.config import config_text
 from compiler.config import config_keys, read_config
-from compiler.manifest import _config
+from compiler.manifest import config_record
 from compiler.options import CompileOptions
 from targets.errors import UsageError
 from tests.support.compiling import Ran, bertc
 
-ELSEWHERE = {"json", "config", "from-manifest"}
+ELSEWHERE = {"json", "config", "from-manifest", "dry-run"}
 """Flags of `bertc compile` that are of one run, and no options of the compile."""
 FLAGS = {
     max(each.opts, key=len).removeprefix("--"): each
@@ -202,7 +202,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Compile:
 
 def manifest_config(asked: dict[str, Any]) -> dict[str, Any]:
     names = {each.name for each in fields(CompileOptions)}
-    return _config(CompileOptions(**{name: value for name, value in asked.items() if name in names}))
+    return config_record(CompileOptions(**{name: value for name, value in asked.items() if name in names}))
 
 
 def test_file_and_flags_are_what_flags_are(compiled: Compile, write: Write) -> None:
