@@ -51,7 +51,7 @@ class _Row:
             if _is_unicode(value):
                 return value
             raise self._error(column, "holds half of a surrogate pair", "write the text as valid Unicode")
-        reason = "no value" if value is None else f"a {type(value).__name__} where a text is expected"
+        reason = "no value" if value is None else f"{_kind(value)} where a text is expected"
         raise self._error(
             column, reason, "remove or correct that row, or name another column with --text-column"
         )
@@ -150,3 +150,8 @@ def _parsed(value: object) -> Any:
 def _parsed_list(value: object) -> Any:
     parsed = _parsed(value)
     return parsed if isinstance(parsed, list) else value
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), f"a {type(value).__name__}")

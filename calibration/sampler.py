@@ -41,7 +41,8 @@ def sample(rows: Iterable[T], n: int, seed: int = 0, *, minimum: int = MIN_SAMPL
             kept[slot] = (position, row)
     if len(kept) < minimum:
         raise UsageError(
-            f"{len(kept)} rows of calibration data", f"give at least {minimum} rows; 128 to 512 is usual"
+            f"{len(kept)} {'row' if len(kept) == 1 else 'rows'} of calibration data",
+            f"give at least {minimum} rows; 128 to 512 is usual",
         )
     return [row for _, row in sorted(kept, key=lambda item: item[0])]
 

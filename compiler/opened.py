@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from calibration.data import Dataset, open_dataset
@@ -15,6 +17,7 @@ from compiler.heldout import HELD_OUT, PRUNE_HELD_OUT, Slice, hold_out, slice_ev
 from compiler.options import CompileOptions
 from compiler.texts import tokenizer_of
 from compiler.validate import Evaluator, make_evaluator
+from targets.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,14 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
     columns = DataOptions(options.text_column, options.text_pair_column, options.label_column)
     opened = Opened()
     if (options.calibrated or options.pruned) and options.calibration_data is not None:
-        data = open_dataset(options.calibration_data, checkpoint.task, columns)
+        with named("--calibration-data", options.calibration_data):
+            data = open_dataset(options.calibration_data, checkpoint.task, columns)
         opened = _calibration(data, options, checkpoint, warn)
     if options.eval_data is None:
         warn("no --eval-data was given: the accuracy of this bundle is not known")
         return opened
-    data = open_dataset(options.eval_data, checkpoint.task, columns)
+    with named("--eval-data", options.eval_data):
+        data = open_dataset(options.eval_data, checkpoint.task, columns)
     make = partial(
         make_evaluator,
         data,
@@ -66,8 +71,10 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
         tokenizer_of(checkpoint),
         seed=options.seed,
     )
-    evaluator = make(limit=options.eval_samples)
-    sample = evaluator if evaluator.n <= options.emulated_samples else make(limit=options.emulated_samples)
+    with named("--eval-data", options.eval_data):
+        evaluator = make(limit=options.eval_samples)
+        small = evaluator.n <= options.emulated_samples
+        sample = evaluator if small else make(limit=options.emulated_samples)
     record = {**opened.record, "evaluation": _record(data, evaluator.n)}
     return replace(opened, evaluator=evaluator, sample=sample, record=record)
 
@@ -75,8 +82,9 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
 def _calibration(
     data: Dataset, options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]
 ) -> Opened:
-    calibration = sample(data, options.calibration_samples, options.seed) if options.calibrated else []
-    pruning = sample(data, options.prune_samples, options.seed) if options.pruned else []
+    with named("--calibration-data", data.name):
+        calibration = sample(data, options.calibration_samples, options.seed) if options.calibrated else []
+        pruning = sample(data, options.prune_samples, options.seed) if options.pruned else []
     used = {"calibration": calibration, "pruning": pruning}
     record = {name: _record(data, len(each)) for name, each in used.items() if each}
     opened = Opened(calibration or None, pruning or None, record=record)
@@ -94,6 +102,22 @@ def _calibration(
     )
     record["held_out"] = _record(data, len(rows.rows))
     return replace(opened, held_out=(rows, evaluator), record=record)
+
+
+@contextmanager
+def named(flag: str, source: str | Path) -> Iterator[None]:
+    """Within, errors of a data file name the flag that gave it.
+
+    Args:
+        flag: as in "--eval-data".
+        source: its value.
+    """
+    try:
+        yield
+    except UsageError as error:
+        begins = error.message.startswith((str(source), Path(source).name))
+        where = flag if begins else f"{flag} {source}:"
+        raise UsageError(f"{where} {error.message}", error.hint) from error
 
 
 def _record(data: Dataset, texts: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from calibration.data import open_dataset
 from calibration.examples import DataOptions
 from compiler.emulate.cpus import find_cpu
 from compiler.emulate.validation import Sample, ready_cpu, validate_emulated
+from compiler.opened import named
 from compiler.options import DEFAULT_EMULATED_SAMPLES, DEFAULT_MAX_DROP
 from compiler.quantize.mixed import Gate
 from compiler.report.files import INTEGER, REFERENCE, SAMPLE
@@ -80,7 +81,8 @@ def revalidate(
     """
     manifest, recorded = bundle.manifest, _Recorded.of(bundle)
     cpu = None if emulate is None else ready_cpu(emulate)
-    data = open_dataset(eval_data, manifest.task, columns)
+    with named("--eval-data", eval_data):
+        data = open_dataset(eval_data, manifest.task, columns)
     if limit is None:
         limit = recorded.limit(data.digest, emulated=cpu is not None)
     evaluator = make_evaluator(

@@ -132,7 +132,7 @@ def _folder_of(source: Source) -> Path:
             return folder
     raise UsageError(
         f"{source.path.name} has no {CONFIG_FILE} beside it or in the folder above",
-        "Put the checkpoint's config.json and tokenizer.json into the folder of the .onnx file.",
+        "put the checkpoint's config.json and tokenizer.json into the folder of the .onnx file",
     )
 
 
@@ -144,7 +144,7 @@ def _read_config(encoder: Path, source: Source) -> dict[str, Any]:
     near = [f"{source.path.name}/{name}" for name in inner[:3]]
     raise UsageError(
         f"{source.name} is not a model folder: it has no {CONFIG_FILE}",
-        f"Did you mean {' or '.join(near)}?" if near else "Pass a folder that save_pretrained() wrote.",
+        f"did you mean {' or '.join(near)}?" if near else "pass a folder that save_pretrained() wrote",
     )
 
 
@@ -185,10 +185,10 @@ def _max_length(
         if asked > positions:
             raise UsageError(
                 f"--max-length {asked} is more than the {positions} positions of the model",
-                f"Pass --max-length {positions} or less.",
+                f"pass --max-length {positions} or less",
             )
         if asked < _MIN_LENGTH:
-            raise UsageError(f"--max-length {asked} is too short", f"Pass at least {_MIN_LENGTH}.")
+            raise UsageError(f"--max-length {asked} is too short", f"pass at least {_MIN_LENGTH}")
         return asked
     own = modules.max_length if modules is not None and modules.max_length else loaded.spec.max_length
     return min(own or positions, positions)
@@ -204,7 +204,7 @@ def _task_config(task: Task, parsed: Any, modules: SentenceModules | None, model
     if sorted(table) != list(range(len(table))):
         raise UsageError(
             f"{model}: id2label in config.json does not number the labels from 0 on",
-            "Number them 0, 1, 2, ... in id2label.",
+            "number them 0, 1, 2, ... in id2label",
         )
     labels = tuple(table[index] for index in range(len(table)))
     if task == "token-classification":
@@ -217,7 +217,7 @@ def _problem_type(configured: object, labels: int, model: str) -> ProblemType:
         return "regression" if labels == 1 else "single_label_classification"
     if configured not in PROBLEM_TYPES:
         raise UnsupportedError(
-            f"{model} has the problem_type {configured!r}", f"Supported: {', '.join(PROBLEM_TYPES)}."
+            f"{model} has the problem_type {configured!r}", f"supported: {', '.join(PROBLEM_TYPES)}"
         )
     return configured
 

@@ -160,7 +160,7 @@ def _load(module: torch.nn.Module, file: Path, prefix: str, fits: bool) -> None:
     if not fits:
         raise UsageError(
             f"the weights of {file.parent.name} do not fit its config.json or the module before it",
-            "Copy or download the whole checkpoint again.",
+            "copy or download the whole checkpoint again",
         ) from cause
 
 

@@ -29,7 +29,7 @@ _QUANTIZED: Final = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul"}
 )
 _FLOATS: Final = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
-_EXPORT_HINT: Final = "Export the model in float32, unquantized and unoptimized (standard ONNX ops only)."
+_EXPORT_HINT: Final = "export the model in float32, unquantized and unoptimized (standard ONNX ops only)"
 
 
 def import_onnx(checkpoint: Checkpoint, progress: Callable[[str], None]) -> ir.Model:
@@ -86,14 +86,14 @@ def _load(path: Path) -> ir.Model:
     try:
         return ir.load(path)
     except Exception as error:  # protobuf and onnx_ir raise what they like for a broken file
-        raise UsageError(f"{path.name} is not a valid ONNX file", "Export or copy the file again.") from error
+        raise UsageError(f"{path.name} is not a valid ONNX file", "export or copy the file again") from error
 
 
 def _take_weights(model: ir.Model, path: Path) -> None:
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None:
-            raise UsageError(f"{path.name}: the initializer {name} has no value", "Export the file again.")
+            raise UsageError(f"{path.name}: the initializer {name} has no value", "export the file again")
         if isinstance(tensor, ir.ExternalTensor):
             _check_external(tensor, path)
         array = np.ascontiguousarray(tensor.numpy()).reshape(tuple(tensor.shape.numpy()))
@@ -119,15 +119,15 @@ def _check_external(tensor: ir.ExternalTensor, path: Path) -> Path:
     if location.is_absolute() or ".." in location.parts or not file.is_relative_to(folder):
         raise UnsupportedError(
             f"{path.name} keeps weights at {str(tensor.location)!r}, outside of its folder",
-            "Put the external data beside the .onnx file.",
+            "put the external data beside the .onnx file",
         )
     if not file.is_file():
         raise UsageError(
             f"{path.name} keeps weights in {location}, which is missing",
-            "Copy that file beside the .onnx file.",
+            "copy that file beside the .onnx file",
         )
     if (tensor.offset or 0) + tensor.nbytes > file.stat().st_size:
-        raise UsageError(f"{location} is truncated", "Copy or export the file again.")
+        raise UsageError(f"{location} is truncated", "copy or export the file again")
     return path.parent / location
 
 
@@ -161,7 +161,7 @@ def _convert(model: ir.Model, name: str) -> None:
     found = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
     if not _OLDEST_OPSET <= found <= OPSET:
         raise UnsupportedError(
-            f"{name} is in ONNX opset {found}", f"Export it in an opset from {_OLDEST_OPSET} to {OPSET}."
+            f"{name} is in ONNX opset {found}", f"export it in an opset from {_OLDEST_OPSET} to {OPSET}"
         )
     passes.RemoveInitializersFromInputsPass()(model)
     error: Exception | None = None
@@ -173,7 +173,7 @@ def _convert(model: ir.Model, name: str) -> None:
     if error is not None or model.opset_imports.get("") != OPSET:
         raise UnsupportedError(
             f"{name} cannot be converted from ONNX opset {found} to {OPSET}",
-            f"Export it in opset 18 to {OPSET}.",
+            f"export it in opset 18 to {OPSET}",
         ) from error
     model.ir_version = max(model.ir_version, 10)
 
@@ -186,7 +186,7 @@ def _check_finite(model: ir.Model) -> None:
         # Masks are built from infinite scalars; weights never are.
         if np.isnan(array).any() or (array.size > 1 and np.isinf(array).any()):
             raise UnsupportedError(
-                f"the tensor {name} holds NaN or infinite values", "Train or export the checkpoint again."
+                f"the tensor {name} holds NaN or infinite values", "train or export the checkpoint again"
             )
 
 
@@ -211,7 +211,7 @@ def _append_pooling(model: ir.Model, checkpoint: Checkpoint, interface: Interfac
     modules = checkpoint.modules
     tokens = interface.tokens
     if modules is None or tokens is None:
-        raise UnsupportedError(f"{checkpoint.name} has no token vectors to pool", "Export last_hidden_state.")
+        raise UnsupportedError(f"{checkpoint.name} has no token vectors to pool", "export last_hidden_state")
     hidden = int(checkpoint.config.get("hidden_size") or checkpoint.config["dim"])
     batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2)
     samples = {

@@ -19,7 +19,7 @@ _INPUT_NAMES: Final[Mapping[str, str]] = {
     "token_type_ids": "token_type_ids",
     "segment_ids": "token_type_ids",
 }
-_INPUT_HINT: Final = "Export it with the inputs input_ids, attention_mask and, for BERT, token_type_ids."
+_INPUT_HINT: Final = "export it with the inputs input_ids, attention_mask and, for BERT, token_type_ids"
 _TOKEN_NAMES: Final = ("last_hidden_state", "token_embeddings")
 _TOKENS: Final = "last_hidden_state"
 _EMBEDDING: Final = "sentence_embedding"
@@ -150,7 +150,7 @@ def _width(value: ir.Value, expected: int | None, checkpoint: Checkpoint) -> int
         if isinstance(last, int) and last != expected:
             raise UsageError(
                 f"{checkpoint.path.name} gives {last} values as {value.name}, config.json says {expected}",
-                "Use the config.json that belongs to this .onnx file.",
+                "use the config.json that belongs to this .onnx file",
             )
         return expected
     if isinstance(last, int):
@@ -158,7 +158,7 @@ def _width(value: ir.Value, expected: int | None, checkpoint: Checkpoint) -> int
     key = "vocab_size" if checkpoint.task == "fill-mask" else "hidden_size"
     width = checkpoint.config.get(key, checkpoint.config.get("dim"))
     if not isinstance(width, int):
-        raise UnsupportedError(f"the width of {value.name} cannot be told", "Export with static widths.")
+        raise UnsupportedError(f"the width of {value.name} cannot be told", "export with static widths")
     return width
 
 
@@ -175,7 +175,7 @@ def _inputs(graph: ir.Graph, model: str) -> dict[str, ir.Value]:
         if value.shape is not None and (len(value.shape) != 2 or static):
             raise UnsupportedError(
                 f"{model}: the input {value.name} has the fixed shape {value.shape}",
-                "Export it with dynamic axes for batch and sequence.",
+                "export it with dynamic axes for batch and sequence",
             )
     for name in ("input_ids", "attention_mask"):
         if name not in found:
@@ -203,7 +203,7 @@ def _no_output(graph: ir.Graph, checkpoint: Checkpoint, wanted: str) -> Unsuppor
     names = ", ".join(f"{value.name} {value.shape or ''}".strip() for value in graph.outputs)
     return UnsupportedError(
         f"{checkpoint.path.name} has no output for {checkpoint.task} ({wanted}): it has {names}",
-        "Pass the --task that the file was exported for.",
+        "pass the --task that the file was exported for",
     )
 
 

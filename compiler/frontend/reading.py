@@ -17,7 +17,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in `file`; UsageError when it is none."""
     value = read_json_value(file)
     if not isinstance(value, dict):
-        raise UsageError(f"{file.name} holds no JSON object", "Copy or download the checkpoint again.")
+        raise UsageError(f"{file.name} holds no JSON object", "copy or download the checkpoint again")
     return value
 
 
@@ -25,13 +25,13 @@ def read_json_value(file: Path) -> Any:
     """The JSON value in `file`; UsageError when it cannot be read."""
     try:
         if file.stat().st_size > _MAX_JSON_BYTES:
-            raise UsageError(f"{file.name} is too large", "Pass a checkpoint as save_pretrained() writes it.")
+            raise UsageError(f"{file.name} is too large", "pass a checkpoint as save_pretrained() writes it")
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file.name} is not valid JSON", "Copy or download the file again.") from error
+        raise UsageError(f"{file.name} is not valid JSON", "copy or download the file again") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UsageError(f"{file.name} cannot be read: {reason}", "Check the path and its rights.") from error
+        raise UsageError(f"{file.name} cannot be read: {reason}", "check the path and its rights") from error
 
 
 def write_json(value: object) -> bytes:
@@ -51,7 +51,7 @@ def inside(folder: Path, relative: str) -> Path:
     path = folder / pure
     if pure.is_absolute() or "\\" in relative or ".." in pure.parts:
         raise UsageError(
-            f"the checkpoint refers to {relative!r}, outside of its folder", "Use a checkpoint you trust."
+            f"the checkpoint refers to {relative!r}, outside of its folder", "use a checkpoint you trust"
         )
     return path
 

@@ -28,7 +28,7 @@ _ACTIVATIONS: Final = frozenset(
 )
 _SETTINGS_FAMILIES: Final = ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
 _KEPT_SETTINGS: Final = ("prompts", "similarity_fn_name")
-_SUPPORTED: Final = "Supported modules: Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize."
+_SUPPORTED: Final = "supported modules: Transformer, Pooling, Dense, LayerNorm, Dropout, Normalize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def read_modules(folder: Path) -> SentenceModules | None:
         return None
     entries = read_json_value(listing)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{MODULES_FILE} is no list of modules", "Copy or download the checkpoint again.")
+        raise UsageError(f"{MODULES_FILE} is no list of modules", "copy or download the checkpoint again")
     kinds = [(str(entry.get("type", "")).rsplit(".", 1)[-1], str(entry.get("path", ""))) for entry in entries]
     if not kinds or kinds[0][0] != "Transformer":
         first = kinds[0][0] if kinds else "nothing"
@@ -157,7 +157,7 @@ def _existing(file: Path) -> Path:
     if not file.is_file():
         raise UsageError(
             f"{MODULES_FILE} needs {file.parent.name}/{file.name}, which is missing",
-            "Copy or download the whole checkpoint.",
+            "copy or download the whole checkpoint",
         )
     return file
 
@@ -180,7 +180,7 @@ def _pooling(config: Mapping[str, Any]) -> tuple[PoolingMode, ...]:
     if unknown or not modes:
         raise UnsupportedError(
             f"the Pooling module asks for {', '.join(unknown) or 'no mode'}",
-            f"Supported: {', '.join(mode for _, mode in _POOLING_KEYS)}.",
+            f"supported: {', '.join(mode for _, mode in _POOLING_KEYS)}",
         )
     return modes
 
@@ -195,7 +195,7 @@ def _stage(kind: str, place: Path) -> Stage | None:
     if kind == "LayerNorm":
         dimension = read_json(_existing(place / "config.json")).get("dimension")
         if not isinstance(dimension, int):
-            raise UsageError(f"{place.name}/config.json has no dimension", "Download the checkpoint again.")
+            raise UsageError(f"{place.name}/config.json has no dimension", "download the checkpoint again")
         return LayerNormModule(_weights(place), dimension)
     raise UnsupportedError(f"{MODULES_FILE} has the module {kind}, which bertc does not compile", _SUPPORTED)
 
@@ -205,13 +205,13 @@ def _dense(place: Path) -> DenseModule:
     inputs, outputs = config.get("in_features"), config.get("out_features")
     if not isinstance(inputs, int) or not isinstance(outputs, int):
         raise UsageError(
-            f"{place.name}/config.json has no in_features or out_features", "Download the checkpoint again."
+            f"{place.name}/config.json has no in_features or out_features", "download the checkpoint again"
         )
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     module, _, name = activation.rpartition(".")
     if name not in _ACTIVATIONS or not module.startswith("torch.nn"):
         raise UnsupportedError(
-            f"{place.name} has the activation {activation}", f"Supported: {', '.join(sorted(_ACTIVATIONS))}."
+            f"{place.name} has the activation {activation}", f"supported: {', '.join(sorted(_ACTIVATIONS))}"
         )
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
@@ -226,7 +226,7 @@ def _weights(place: Path) -> Path:
     if not file.is_file() and (place / "pytorch_model.bin").is_file():
         raise UnsupportedError(
             f"{place.name} has only pickled weights (pytorch_model.bin), which can run code when loaded",
-            "Convert them in a sandbox you trust: SentenceTransformer(FOLDER).save(OUT).",
+            "convert them in a sandbox you trust: SentenceTransformer(FOLDER).save(OUT)",
         )
     return _existing(file)
 
@@ -239,7 +239,7 @@ def _settings(encoder: Path) -> tuple[int | None, bool, tuple[Path, ...]]:
     config = read_json(file)
     limit = config.get("max_seq_length")
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-        raise UsageError(f"{file.name} has max_seq_length {limit!r}", "Write a number of tokens there.")
+        raise UsageError(f"{file.name} has max_seq_length {limit!r}", "write a number of tokens there")
     return limit, bool(config.get("do_lower_case", False)), (file,)
 
 

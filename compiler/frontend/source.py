@@ -89,7 +89,7 @@ def _local(path: Path) -> Source:
         raise UsageError(f"{path.name} is a single file of a checkpoint", f"Pass its folder: {path.parent}")
     raise UnsupportedError(
         f"{path.name} is neither a model folder nor an .onnx file",
-        "Pass a Hugging Face folder, a hub id or an .onnx file.",
+        "pass a Hugging Face folder, a hub id or an .onnx file",
     )
 
 
@@ -103,7 +103,7 @@ def _onnx_name(path: Path) -> str:
 
 def _not_found(text: str, path: Path) -> UsageError:
     near = nearest_folders(path)
-    hint = f"Did you mean {' or '.join(near)}?" if near else "Pass a model folder, an .onnx file or a hub id."
+    hint = f"did you mean {' or '.join(near)}?" if near else "pass a model folder, an .onnx file or a hub id"
     return UsageError(f"no model at {text!r}: there is no such path", hint)
 
 
@@ -128,16 +128,16 @@ def _hub_error(hub_id: str, revision: str | None, error: Exception) -> BertcErro
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     near = nearest_folders(Path(hub_id))
-    local = f"Did you mean the folder {' or '.join(near)}?" if near else "A local model folder works as well."
+    local = f"did you mean the folder {' or '.join(near)}?" if near else "a local model folder works as well"
     if isinstance(error, GatedRepoError):
         return UsageError(
-            f"the hub repository {hub_id} is gated", "Accept its terms on the hub and run `hf auth login`."
+            f"the hub repository {hub_id} is gated", "accept its terms on the hub and run `hf auth login`"
         )
     if isinstance(error, RepositoryNotFoundError):
         return UsageError(f"{hub_id!r} is neither a path nor a repository of the hub", local)
     if isinstance(error, RevisionNotFoundError):
-        return UsageError(f"{hub_id} has no revision {revision!r}", "Pass a branch, a tag or a commit.")
+        return UsageError(f"{hub_id} has no revision {revision!r}", "pass a branch, a tag or a commit")
     return UsageError(
         f"there is no folder {hub_id!r}, and the hub cannot be reached to look for {hub_id}",
-        f"{local} For the hub, connect and unset HF_HUB_OFFLINE.",
+        f"{local.rstrip('?')}; for the hub, connect and unset HF_HUB_OFFLINE",
     )

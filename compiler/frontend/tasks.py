@@ -9,9 +9,8 @@ from targets.errors import UnsupportedError, UsageError
 from targets.spec import TASKS, Task
 
 SUPPORTED: Final = (
-    "Supported: encoders of the BERT family (BERT, RoBERTa, DistilBERT, ELECTRA, MiniLM, XLM-RoBERTa) for "
+    "supported: encoders of the BERT family (BERT, RoBERTa, DistilBERT, ELECTRA, MiniLM, XLM-RoBERTa) for "
     + ", ".join(TASKS)
-    + "."
 )
 TASK_ALIASES: Final[Mapping[str, Task]] = {
     "sequence-classification": "text-classification",
@@ -41,7 +40,7 @@ def task_of_name(name: str) -> Task:
         return name
     if name in TASK_ALIASES:
         return TASK_ALIASES[name]
-    raise UsageError(f"unknown task {name!r}", f"Choose --task from: {', '.join(TASKS)}.")
+    raise UsageError(f"unknown task {name!r}", f"choose --task from: {', '.join(TASKS)}")
 
 
 def refuse_other_models(config: Mapping[str, Any], model: str) -> None:
@@ -56,12 +55,12 @@ def refuse_other_models(config: Mapping[str, Any], model: str) -> None:
     if config.get("auto_map"):
         raise UnsupportedError(
             f"{model} needs code of its own (auto_map in config.json), which bertc does not run",
-            "Use a checkpoint that transformers loads without trust_remote_code, or export it to .onnx.",
+            "use a checkpoint that transformers loads without trust_remote_code, or export it to .onnx",
         )
     if config.get("quantization_config") or config.get("compression_config"):
         raise UnsupportedError(
             f"{model} is already quantized (quantization_config in config.json)",
-            "Pass the checkpoint in float32, float16 or bfloat16.",
+            "pass the checkpoint in float32, float16 or bfloat16",
         )
     if config.get("is_encoder_decoder"):
         raise UnsupportedError(f"{model} is an encoder-decoder model: {kind}", SUPPORTED)
@@ -136,7 +135,7 @@ def choose_task(
         if task not in possible:
             head = f"its architecture is {architectures[0]}" if architectures else "its weights hold none"
             raise UnsupportedError(
-                f"{model} has no head for {task}: {head}", f"Choose --task from: {', '.join(possible)}."
+                f"{model} has no head for {task}: {head}", f"choose --task from: {', '.join(possible)}"
             )
         return task
     if sentence_modules:
@@ -145,7 +144,7 @@ def choose_task(
         return named[0]
     if possible == TASKS:
         raise UsageError(
-            f"the config.json of {model} names no architecture", f"Pass --task, one of: {', '.join(TASKS)}."
+            f"the config.json of {model} names no architecture", f"pass --task, one of: {', '.join(TASKS)}"
         )
     return _guess(architectures, possible, names, model)
 
@@ -171,12 +170,12 @@ def _guess(
     if not architectures and _starts(weights, _CLASSIFIER_PREFIXES):
         raise UsageError(
             f"{model} has a classifier, but its config.json names no architecture",
-            "Say what it classifies: --task text-classification or --task token-classification.",
+            "say what it classifies: --task text-classification or --task token-classification",
         )
     if architectures and not architectures[0].endswith("ForPreTraining"):
         raise UnsupportedError(
             f"{model} has a head that bertc does not compile: {architectures[0]}",
-            f"Without that head, choose --task from: {', '.join(possible)}.",
+            f"without that head, choose --task from: {', '.join(possible)}",
         )
     for task in ("question-answering", "fill-mask"):
         if task in possible:

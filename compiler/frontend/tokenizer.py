@@ -30,7 +30,7 @@ _PROBES: Final = (
     "Hello, world! It's 9:30 and naïve café-goers paid $12.50.",
     "  Two  spaces, UPPER lower, e-mail@example.org 東京 ½ don't",
 )
-_FAST_HINT: Final = "Save a fast one: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+_FAST_HINT: Final = "save a fast one: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _tokenizer_files(folder: Path, model: str) -> tuple[Path, ...]:
     if not sources:
         raise UsageError(
             f"{model} has no tokenizer: neither {TOKENIZER_FILE} nor a vocabulary is there",
-            "Put one beside config.json: AutoTokenizer.from_pretrained(BASE).save_pretrained(FOLDER).",
+            "put one beside config.json: AutoTokenizer.from_pretrained(BASE).save_pretrained(FOLDER)",
         )
     names = (CONFIG_FILE, SPECIALS_FILE, "merges.txt", "added_tokens.json")
     used = sources[:1] if sources[0].name == TOKENIZER_FILE else sources
@@ -221,7 +221,7 @@ def _check_vocabulary(document: Mapping[str, Any], config: Mapping[str, Any], mo
     if not outside.keys() <= added:
         raise UsageError(
             f"the tokenizer of {model} has ids up to {max(outside.values())}, the model {rows} embeddings",
-            "Use the tokenizer that belongs to this checkpoint.",
+            "use the tokenizer that belongs to this checkpoint",
         )
     tokens = ", ".join(sorted(outside)[:3])
     return (f"the model has no embedding for the added tokens {tokens}: texts that hold them will fail",)

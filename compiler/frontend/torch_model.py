@@ -94,21 +94,21 @@ def _load_error(checkpoint: Checkpoint, error: Exception) -> BertcError:
     if "size mismatch" in text or "mismatched" in text.lower():
         return UsageError(
             f"the weights of {checkpoint.name} do not have the shapes that its config.json says",
-            "Use the config.json that was saved with these weights.",
+            "use the config.json that was saved with these weights",
         )
     if "Unrecognized configuration class" in text:
         return UnsupportedError(
             f"transformers has no {checkpoint.task} model for {checkpoint.model_type}", SUPPORTED
         )
     reason = text.splitlines()[0]
-    return UsageError(f"{checkpoint.name} cannot be loaded: {reason}", "Check the checkpoint's files.")
+    return UsageError(f"{checkpoint.name} cannot be loaded: {reason}", "check the checkpoint's files")
 
 
 def _require_all(checkpoint: Checkpoint, info: Mapping[str, Any]) -> None:
     if info.get("mismatched_keys"):
         raise UsageError(
             f"the weights of {checkpoint.name} do not have the shapes that its config.json says",
-            "Use the config.json that was saved with these weights.",
+            "use the config.json that was saved with these weights",
         )
     missing = sorted(info["missing_keys"])
     if checkpoint.task == "feature-extraction":
@@ -120,5 +120,5 @@ def _require_all(checkpoint: Checkpoint, info: Mapping[str, Any]) -> None:
     raise UnsupportedError(
         f"{checkpoint.name} has no weights for {checkpoint.task}: {missing[0]} is missing"
         + (f" ({len(missing)} tensors of {', '.join(heads)})" if len(missing) > 1 else ""),
-        "Choose another --task, or fine-tune the model for this one first.",
+        "choose another --task, or fine-tune the model for this one first",
     )

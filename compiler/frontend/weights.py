@@ -85,7 +85,7 @@ def open_weights(folder: Path, model: str) -> WeightFiles:
     if missing := sorted(promised - names):
         raise UsageError(
             f"{model}: {INDEX_FILE} lists {missing[0]}, which none of the shards holds",
-            "Copy or download the checkpoint again.",
+            "copy or download the checkpoint again",
         )
     floats = frozenset(tensor.dtype for tensor in tensors if _DTYPES[tensor.dtype][1] is not None)
     return WeightFiles(files, used_index, names, floats)
@@ -100,24 +100,24 @@ def _shards(index: Path, model: str) -> tuple[tuple[Path, ...], frozenset[str]]:
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise UsageError(
-            f"{model}: {INDEX_FILE} has no usable weight_map", "Copy or download the checkpoint again."
+            f"{model}: {INDEX_FILE} has no usable weight_map", "copy or download the checkpoint again"
         )
     files = []
     for name in sorted(set(table.values())):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise UnsupportedError(
                 f"{model}: {INDEX_FILE} names {name!r}, which is no safetensors file of that folder",
-                "Save the checkpoint again with save_pretrained(folder, safe_serialization=True).",
+                "save the checkpoint again with save_pretrained(folder, safe_serialization=True)",
             )
         file = index.parent / name
         if not file.is_file():
             raise UsageError(
                 f"{model}: the shard {name}, listed in {INDEX_FILE}, is missing",
-                "Copy or download every shard into the folder.",
+                "copy or download every shard into the folder",
             )
         files.append(file)
     if not files:
-        raise UsageError(f"{model}: {INDEX_FILE} lists no shard", "Copy or download the checkpoint again.")
+        raise UsageError(f"{model}: {INDEX_FILE} lists no shard", "copy or download the checkpoint again")
     return tuple(files), frozenset(table)
 
 
@@ -127,27 +127,27 @@ def _no_weights(folder: Path, model: str) -> BertcError:
     if pickled:
         return UnsupportedError(
             f"{model} has only pickled weights ({pickled[0]}), which can run code when they are loaded",
-            "Convert them in a sandbox you trust: AutoModelForX.from_pretrained(FOLDER, weights_only=True)"
-            ".save_pretrained(OUT, safe_serialization=True), with the Auto class of your task.",
+            "convert them in a sandbox you trust: AutoModelForX.from_pretrained(FOLDER, weights_only=True)"
+            ".save_pretrained(OUT, safe_serialization=True), with the Auto class of your task",
         )
     if (folder / "adapter_config.json").is_file():
         return UnsupportedError(
             f"{model} is an adapter, not a whole model",
-            "Merge it: PeftModel.from_pretrained(BASE, FOLDER).merge_and_unload().save_pretrained(OUT).",
+            "merge it: PeftModel.from_pretrained(BASE, FOLDER).merge_and_unload().save_pretrained(OUT)",
         )
     for name in _OTHER_FRAMEWORKS:
         if (folder / name).is_file():
             return UnsupportedError(
                 f"{model} has only weights of another framework ({name})",
-                "Convert them to safetensors, or export the model to .onnx and pass that file.",
+                "convert them to safetensors, or export the model to .onnx and pass that file",
             )
     if found := sorted(path.relative_to(folder).as_posix() for path in folder.glob("**/*.onnx")):
         return UsageError(
-            f"{model} has no {SINGLE_FILE}, but it holds {found[0]}", "Pass the .onnx file itself as MODEL."
+            f"{model} has no {SINGLE_FILE}, but it holds {found[0]}", "pass the .onnx file itself as MODEL"
         )
     return UsageError(
         f"{model} has no weights: neither {SINGLE_FILE} nor {INDEX_FILE} is there",
-        "Pass a folder that save_pretrained() wrote, or a hub id.",
+        "pass a folder that save_pretrained() wrote, or a hub id",
     )
 
 
@@ -159,13 +159,13 @@ def _check_file(file: Path) -> tuple[Tensor, ...]:
             if mask is not None and not _finite(stream, tensor, mask):
                 raise UnsupportedError(
                     f"{file.name}: the tensor {tensor.name} holds NaN or infinite values",
-                    "Train or export the checkpoint again: its outputs would be NaN as well.",
+                    "train or export the checkpoint again: its outputs would be NaN as well",
                 )
     return tensors
 
 
 def _corrupt(file: Path, what: str) -> UsageError:
-    return UsageError(f"{file.name} {what}", "Copy or download the file again.")
+    return UsageError(f"{file.name} {what}", "copy or download the file again")
 
 
 def _header(stream: BinaryIO, file: Path) -> tuple[Tensor, ...]:
@@ -183,7 +183,7 @@ def _header(stream: BinaryIO, file: Path) -> tuple[Tensor, ...]:
         if tensor.dtype not in _DTYPES:
             raise UnsupportedError(
                 f"{file.name}: the tensor {tensor.name} is stored as {tensor.dtype}",
-                "Save the checkpoint in float32, float16 or bfloat16.",
+                "save the checkpoint in float32, float16 or bfloat16",
             )
         if tensor.stop - tensor.start != math.prod(tensor.shape) * _DTYPES[tensor.dtype][0]:
             raise _corrupt(file, f"declares a wrong size for the tensor {tensor.name}")
@@ -217,6 +217,6 @@ def _chunks(stream: BinaryIO, tensor: Tensor) -> Iterator[bytes]:
     while left:
         chunk = stream.read(min(left, _CHUNK_BYTES))
         if not chunk:
-            raise UsageError(f"{tensor.name} cannot be read to its end", "Copy or download the file again.")
+            raise UsageError(f"{tensor.name} cannot be read to its end", "copy or download the file again")
         left -= len(chunk)
         yield chunk

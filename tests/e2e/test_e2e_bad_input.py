@@ -68,7 +68,7 @@ class TestModels:
         compiles(tmp_path / "missing").fails(2, "no such path")
 
     def test_a_near_name_is_shown(self, compiles: Callable[..., Ran], broken: Callable[[], Path]) -> None:
-        compiles(f"{broken()}n").fails(2, "Did you mean", "broken")
+        compiles(f"{broken()}n").fails(2, "did you mean", "broken")
 
     def test_a_hub_id_offline(self, compiles: Callable[..., Ran]) -> None:
         compiles("someone/some-model").fails(2, "someone/some-model", "HF_HUB_OFFLINE")

@@ -190,7 +190,7 @@ def test_digest_is_of_the_content_and_iteration_starts_anew(tmp_path: Path) -> N
         ("a.json", '[{"text": "a"}, 3]', "item 2"),
         ("a.json", '{"data": 3}', "neither a list"),
         ("a.json", '{"data": [{"paragraphs": [3]}]}', "SQuAD"),
-        ("a.jsonl", '{"text": 5}\n', "a int where a text"),
+        ("a.jsonl", '{"text": 5}\n', "a number where a text"),
         ("a.jsonl", '{"text": "a"}\n{"text": null}\n', "row 2, column 'text': no value"),
         ("a.jsonl", '{"text": "\\ud83d"}\n', "surrogate"),
         ("a.jsonl", "[" * 100_000, "not valid JSON"),
