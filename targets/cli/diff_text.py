@@ -17,9 +17,14 @@ _MOST: Final = 100
 _LABEL: Final = 0.34
 _VALUE: Final = 0.2
 _INDENT: Final = 2
+_LONGEST: Final = 2000
 _MOST_LINES: Final = 4
 _HEADER: Final = ("A", "B", "change")
-_ROLES: Final[Mapping[Role, str]] = {"model": "model", "tokenizer": "tokenizer", "selftest": "self-test"}
+_ROLES: Final[Mapping[Role, str]] = {
+    "model": "the model",
+    "tokenizer": "the tokenizer",
+    "selftest": "the self-test",
+}
 
 Cells = tuple[str, ...]
 
@@ -46,8 +51,8 @@ def lines(found: BundleDiff, everything: bool) -> Iterator[str]:
                 yield from _wrapped(note, width, " " * _INDENT + "! ")
     equal = [(section.name, len(section.rows) - len(section.differing)) for section, _ in sections]
     yield ""
-    alike = ", ".join(f"{count} of {name}" for name, count in equal if count)
-    yield from _wrapped(alike if everything else f"{alike} (--all shows them)", width, "equal: ")
+    alike = ", ".join(f"{name} {count}" for name, count in equal if count)
+    yield from _wrapped(alike or "nothing", width, "equal: " if everything else "equal, shown by --all: ")
 
 
 def _heading(found: BundleDiff, width: int) -> Iterator[str]:
@@ -60,7 +65,7 @@ def _heading(found: BundleDiff, width: int) -> Iterator[str]:
     rows = list(summary(found))
     label = max(len(name) for name, _ in rows)
     for name, text in rows:
-        yield f"{' ' * _INDENT}{name:<{label}}  {text}"
+        yield from _wrapped(text, width, f"{' ' * _INDENT}{name:<{label}}  ")
 
 
 def _named(identity: Mapping[str, Any]) -> str:
@@ -76,8 +81,8 @@ def _content(found: BundleDiff) -> str:
         return f"the same model, tokenizer and self-test, byte for byte (content digest {digest})"
     same = [_ROLES[each] for each in CONTENT if each not in found.changed]
     other = [_ROLES[each] for each in found.changed]
-    text = f"other {_listed(other)}"
-    return f"{text}, the same {_listed(same)}" if same else text
+    text = f"{_listed(other)} differ{'s' if len(other) == 1 else ''}"
+    return f"{text}, {_listed(same)} {'is' if len(same) == 1 else 'are'} the same" if same else text
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -85,7 +90,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _cells(row: Row) -> Cells:
-    return row.label, shown(row, row.a), shown(row, row.b), change(row)
+    return row.label[:_LONGEST], shown(row, row.a), shown(row, row.b), change(row)
 
 
 def _row(cells: Cells, columns: Sequence[int], width: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ _LONGEST: Final = 2000
 _BYTES: Final = ((1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B"))
 _COUNTS: Final = ((1e9, "G"), (1e6, "M"))
 _DIGITS: Final = 1
+_SMALL: Final = 0.01
 _SAME: Final = "="
 
 
@@ -24,8 +25,8 @@ def shown(row: Row, value: Any) -> str:
     """One value of a row: hashes by their first 12 digits, numbers with their unit."""
     if value is ABSENT:
         return row.absent
-    if row.kind == "interval" and isinstance(value, list):
-        return " to ".join(f"{each:+.4f}" for each in map(number, value) if each is not None)
+    if row.kind == "interval" and isinstance(value, list) and None not in map(number, value):
+        return " to ".join(f"{each:+.4f}" for each in value)
     if row.kind == "speedup" and isinstance(value, list):
         return "{:.2f}x ({:.2f} to {:.2f})".format(*value)
     found = number(value)
@@ -51,7 +52,9 @@ def change(row: Row) -> str:
         return f"{difference:+.4f}"
     sign = "-" if difference < 0 else "+"
     amount = f"{sign}{_number(abs(difference), int(abs(difference)), row.kind)}"
-    return amount if not ratio else f"{amount}, {ratio:.2f}x"
+    if not ratio:
+        return amount
+    return f"{amount}, {ratio:.2f}x" if ratio >= _SMALL else f"{amount}, {ratio:.1g}x"
 
 
 def summary(found: BundleDiff) -> Iterator[tuple[str, str]]:
@@ -75,14 +78,23 @@ def summary(found: BundleDiff) -> Iterator[tuple[str, str]]:
 
 def _speed(rows: Sequence[Row]) -> tuple[str, str]:
     """What was timed in turns with FP32 if that compares, else a median."""
-    speedup = _row(rows, SPEEDUP)
-    if speedup is not None and speedup.known_of_both and speedup.comparable:
+    speedup = next((each for each in rows if each.label.startswith(SPEEDUP) and each.known_of_both), None)
+    if speedup is not None and speedup.comparable:
         return speedup.label, f"{_both(speedup)} ({'the same' if speedup.equal else change(speedup)})"
     times = [each for each in rows if each.label.startswith("p50 at ")]
     row = next((each for each in times if each.difference is not None), None)
     if row is None:
-        return "latency", "no times that compare" if times else "neither bundle records times"
+        return "latency", _no_times(times)
     return row.label, f"{_both(row)} ({'the same' if row.equal else change(row)}; not timed in turns)"
+
+
+def _no_times(rows: Sequence[Row]) -> str:
+    """Why there are no times to compare."""
+    one = any(each.a is not ABSENT for each in rows)
+    other = any(each.b is not ABSENT for each in rows)
+    if not one and not other:
+        return "neither bundle records times"
+    return "no times that compare" if one and other else f"{'A' if one else 'B'} alone records times"
 
 
 def _row(rows: Sequence[Row], label: str) -> Row | None:
@@ -107,9 +119,10 @@ def _told_apart(a: Any, b: Any) -> str:
 
 
 def _other_items(one: Sequence[Any], other: Sequence[Any]) -> str:
-    before, after = [_plain(each) for each in one], [_plain(each) for each in other]
-    gone = [f"-{each}" for each in before if each not in after]
-    come = [f"+{each}" for each in after if each not in before]
+    before, after = ([_plain(each) for each in side[:_LONGEST]] for side in (one, other))
+    known_before, known_after = set(before), set(after)
+    gone = [f"-{each}" for each in before if each not in known_after]
+    come = [f"+{each}" for each in after if each not in known_before]
     return ", ".join([*come, *gone])[:_LONGEST] or "another order"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from targets.bundle.schema import Manifest, TensorSpec
-from targets.diff.rows import Row, Section, beside, rows_of, table, tables
+from targets.diff.rows import LONGEST_NAME, Row, Section, beside, rows_of, table, tables
 
 _ELSEWHERE: Final = frozenset({"config", "cpu", "data", "files", "passes", "tools"})
 _NAMES: Final = {
@@ -105,7 +105,7 @@ def _data(provenance: Mapping[str, Any]) -> dict[str, Any]:
 def _passes(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     seen: dict[str, int] = {}
     for each in tables(provenance, "passes"):
-        name = str(each.get("name"))
+        name = str(each.get("name"))[:LONGEST_NAME]
         seen[name] = seen.get(name, 0) + 1
         label = name if seen[name] == 1 else f"{name} #{seen[name]}"
         counts = {f"rewrote {key}": value for key, value in table(each, "counts").items()}

@@ -13,7 +13,7 @@ from targets.errors import IntegrityError
 
 METRICS: Final = "report/metrics.json"
 
-SPEEDUP: Final = "speed-up over FP32"
+SPEEDUP: Final = "speed-up over FP32 at "
 
 _FP32: Final = "p50 of FP32 at "
 _LEVEL: Final = 1.1
@@ -25,8 +25,8 @@ _IN_TURNS: Final = (
     "run `bertc bench` (or `bertc tune`) of both on the idle device"
 )
 _OTHER_SPEED: Final = (
-    "not comparable: the same FP32 model took another time, so the machine was slower or busier once; speed-ups "
-    "over FP32 were measured in turns and stand; `bertc bench` of both on the idle device tells more"
+    "not comparable: the same FP32 model took another time, so the machine was slower or busier once; each "
+    "speed-up over FP32 was measured in turns; `bertc bench` of both on the idle device tells more"
 )
 _NO_TIMES: Final = "records no times: it was compiled with --no-report, or elsewhere than on its target"
 
@@ -62,7 +62,7 @@ def latency(a: Bundle, b: Bundle) -> Section:
 
 
 def _kind(key: str) -> Kind:
-    return "speedup" if key == SPEEDUP else "ms" if " at " in key else "value"
+    return "speedup" if key.startswith(SPEEDUP) else "ms" if " at " in key else "value"
 
 
 def _one_base(a: Bundle, b: Bundle) -> bool:
@@ -118,7 +118,7 @@ def _timed(found: Mapping[str, Any], shape: str) -> Iterator[tuple[str, Any]]:
         yield f"{_FP32}{shape}", found["fp32_p50_ms"]
     speedup = found.get("speedup")
     if isinstance(speedup, list) and len(speedup) == 3 and all(map(_positive, speedup)):
-        yield SPEEDUP, speedup
+        yield f"{SPEEDUP}{shape}", speedup
     for label, key in (("threads (0: every core)", "threads"), ("timed on", "cpu")):
         if isinstance(found.get(key), str | int):
             yield label, found[key]

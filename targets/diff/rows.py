@@ -20,6 +20,8 @@ class Absent(Enum):
     ABSENT = "absent"
 
 
+LONGEST_NAME: Final = 200
+"""Of a name in a record, in characters."""
 ABSENT: Final = Absent.ABSENT
 
 
@@ -145,11 +147,15 @@ def tables(record: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested tables, keys joined by spaces; empty tables are left out."""
+    """The values of nested tables, keys joined by spaces; empty tables are left out.
+
+    A table whose keys are longer than names are stays whole, so that labels do not outgrow the record.
+    """
     found: dict[str, Any] = {}
     for key, value in record.items():
         label = f"{prefix} {key}" if prefix else key
-        found |= flat(value, label) if isinstance(value, Mapping) else {label: value}
+        apart = isinstance(value, Mapping) and len(label) <= LONGEST_NAME
+        found |= flat(value, label) if apart else {label: value}
     return found
 
 
