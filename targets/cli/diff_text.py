@@ -90,7 +90,10 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _cells(row: Row) -> Cells:
-    return row.label[:_LONGEST], shown(row, row.a), shown(row, row.b), change(row)
+    label = row.label[:_LONGEST]
+    if row.roles:
+        label = f"{len(row.roles)} product{'s' if len(row.roles) > 1 else ''}, {label}"
+    return label, shown(row, row.a), shown(row, row.b), change(row)
 
 
 def _row(cells: Cells, columns: Sequence[int], width: int) -> Iterator[str]:

@@ -29,6 +29,9 @@ _OTHER_SPEED: Final = (
     "speed-up over FP32 was measured in turns; `bertc bench` of both on the idle device tells more"
 )
 _NO_TIMES: Final = "records no times: it was compiled with --no-report, or elsewhere than on its target"
+_OTHER_BASE: Final = (
+    "the speed-ups do not compare: each is over FP32 of that bundle's own checkpoint, in its own runtime"
+)
 
 Times = dict[str, Any]
 
@@ -52,7 +55,10 @@ def latency(a: Bundle, b: Bundle) -> Section:
     level = same and not _slower(one, other, a, b)
     if same and not level:
         notes.append(_OTHER_SPEED)
-    comparable = {"ms": level, "speedup": same and _one_base(a, b)}
+    one_base = _one_base(a, b)
+    if same and not one_base and any(key.startswith(SPEEDUP) for key in one.keys() & other.keys()):
+        notes.append(_OTHER_BASE)
+    comparable = {"ms": level, "speedup": same and one_base}
     rows = [
         beside(key, one, other, key, _kind(key), comparable=comparable.get(_kind(key), True))
         for key in dict.fromkeys((*one, *other))

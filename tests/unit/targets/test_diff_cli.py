@@ -220,6 +220,7 @@ def test_products_are_grouped(bertc: Bertc, tmp_path: Path) -> None:
     }
     [row] = [each for each in found["sections"]["plan"]["rows"] if each["label"] == "layer 10: ffn_up"]
     assert row["roles"] == ["layer10.ffn_up"]
+    assert "  8 products, layers 0-2, 10: query, key" in bertc("diff", a, b)[1].splitlines()
 
 
 def test_operators_of_two_runtimes_are_not_compared(bertc: Bertc, pair: Pair, tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ def test_one_was_not_validated(bertc: Bertc, pair: Pair) -> None:
 def speedups(out: str) -> str:
     label = "  speed-up over FP32 at 1x128  "
     [found] = [each for each in out.splitlines() if each.startswith(label) and "->" not in each]
-    return found.removeprefix(label)
+    return found.removeprefix(label).strip()
 
 
 def test_times(bertc: Bertc, pair: Pair) -> None:
@@ -334,6 +335,17 @@ def test_times(bertc: Bertc, pair: Pair) -> None:
     assert speedups(out) == "3.00x (2.90 to 3.10)  3.80x (3.70 to 3.90)  faster"
     assert "at different moments, not in turns" in out
     assert "p95" not in out
+
+
+def test_speed_ups_over_other_models(bertc: Bertc, pair: Pair) -> None:
+    a, b = pair(
+        lambda d: d["provenance"]["files"].update({"model.safetensors": SHA["other"]}),
+        ({"latency": LATENCY}, {"latency": {**LATENCY, "fp32_p50_ms": 30.0, "speedup": [6.0, 5.9, 6.1]}}),
+    )
+    _, out, _ = bertc("diff", a, b)
+    assert speedups(out) == "3.00x (2.90 to 3.10)  6.00x (5.90 to 6.10)"
+    assert "! the speed-ups do not compare" in out
+    assert line(out, "p50 of FP32 at 1x128") == ["15.00", "ms", "30.00", "ms", "2.00x", "slower"]
 
 
 def test_times_of_a_machine_that_was_busy_once(bertc: Bertc, pair: Pair) -> None:
