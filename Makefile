@@ -20,11 +20,12 @@ CLIENTS_NEW := $(CLIENTS_VENV)-new/.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clients clean
+.PHONY: help demo test browser lint bench clients clean
 
 help:
 	@echo "make demo      install, compile real weights for this machine and print the result"
 	@echo "make test      install what the tests need and run them"
+	@echo "make browser   install Chromium, in which the tests look at reports"
 	@echo "make lint      ruff, mypy and the import rules"
 	@echo "make bench     the timings that the README quotes"
 	@echo "make clients   the answers of Hugging Face's clients that load bundles, beside bertc's"
@@ -35,6 +36,18 @@ demo: $(DEMO)
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Without one, the tests that need it are skipped. Ubuntu's own package is a snap, which containers lack.
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+	  if command -v $$name; then exit 0; fi; \
+	done; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	    && exit 0; \
+	fi; \
+	echo "error: no Chromium is here, and this user cannot install Debian's" >&2; \
+	echo "hint: apt install chromium, or after make test: $(BIN)/playwright install --with-deps chromium" >&2; exit 1
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -121,14 +121,19 @@ def check_profiles(target: TargetSpec, options: CompileOptions) -> None:
     profiles = choose_runtimes(target, options)
     for profile in profiles:
         try:
-            _checked_precision(target, profile, options)
+            checked_precision(target, profile, options)
         except UnsupportedError as refusal:
             refused.append(refusal)
     if len(refused) == len(profiles):
         raise refused[0]
 
 
-def _checked_precision(target: TargetSpec, profile: RuntimeProfile, options: CompileOptions) -> Precision:
+def checked_precision(target: TargetSpec, profile: RuntimeProfile, options: CompileOptions) -> Precision:
+    """What a runtime's products are computed in on a target.
+
+    Raises:
+        UnsupportedError: the runtime or the device does not have it.
+    """
     precision = precision_for(profile, options)
     check_precision(precision, target, profile)
     if profile.name == "openvino":
@@ -175,7 +180,7 @@ def build(
         if candidates and not here:
             break
         try:
-            precision = _checked_precision(target, profile, options)
+            precision = checked_precision(target, profile, options)
             quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)
             with clock.stage(f"lowering to {profile.name}"):
                 artifact = _lower(quantized, precision, target, profile, max_length)

@@ -83,7 +83,7 @@ def make_manifest(
             "tools": tool_versions(),
             "cpu": cpu_record(),
             "profile": target_digest(target),
-            "config": _config(options),
+            "config": config_record(options),
             "passes": [each.to_json() for each in passes],
             "data": dict(data),
         },
@@ -133,7 +133,8 @@ def _compression(
     }
 
 
-def _config(options: CompileOptions) -> dict[str, Any]:
+def config_record(options: CompileOptions) -> dict[str, Any]:
+    """The options that say what a bundle is, as it records them."""
     return {
         "precision": options.precision,
         "runtime": options.runtime,

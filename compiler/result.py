@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.validate import Validation
+from targets.errors import UsageError
+
+if TYPE_CHECKING:
+    from compiler.report.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,17 @@ class BundleResult:
     reproduces: bool | None = None
     differences: str = ""
 
+    @property
+    def report(self) -> Report:
+        """Of the bundle, from its folder; a notebook shows it.
+
+        Raises:
+            UsageError: it was compiled without one, or is gone.
+        """
+        from compiler.report.report import Report
+
+        return Report.open(self.path)
+
     def to_json(self) -> dict[str, Any]:
         """An interface: scripts read these names."""
         return {
@@ -78,3 +94,14 @@ class CompileResult:
     def to_json(self) -> dict[str, Any]:
         """What `bertc compile --json` prints."""
         return {"bundles": [each.to_json() for each in self.bundles]}
+
+    def _repr_html_(self) -> str:
+        """Every bundle's report, one below the other; its path where it has none."""
+        return "".join(map(_shown, self.bundles))
+
+
+def _shown(bundle: BundleResult) -> str:
+    try:
+        return bundle.report._repr_html_()
+    except UsageError as error:
+        return f"<p>{escape(str(bundle.path))}: {escape(error.message)}</p>"

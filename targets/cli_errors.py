@@ -32,8 +32,8 @@ def main_guard(command: click.Command, argv: Sequence[str] | None = None, prog_n
         0, or the exit code of the error (see `targets.errors`); 130 after an interrupt.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if f"_{prog_name.upper()}_COMPLETE" in os.environ:
-        command.main(arguments, prog_name=prog_name)
+    if os.environ.get(f"_{prog_name.upper()}_COMPLETE"):
+        return _complete(command, arguments, prog_name)
     try:
         with command.make_context(prog_name, arguments) as context:
             command.invoke(context)
@@ -61,6 +61,18 @@ def print_error(message: str, hint: str) -> None:
 def print_warning(message: str) -> None:
     """Prints a warning, which names its consequence, to stderr."""
     click.echo(f"warning: {_one_line(message)}", err=True)
+
+
+def _complete(command: click.Command, arguments: list[str], prog_name: str) -> int:
+    """Answers a shell that completes a line: nothing may be printed into what is being typed."""
+    try:
+        command.main(arguments, prog_name=prog_name)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except Exception:
+        if os.environ.get(DEBUG_VARIABLE, "") not in ("", "0"):
+            raise
+    return BertcError.exit_code
 
 
 def _report(error: Exception) -> int:

@@ -26,6 +26,8 @@ HOST_ONLY = {
     "huggingface-hub",
     "safetensors",
     "rich",
+    "matplotlib",
+    "jinja2",
 }
 
 
@@ -92,18 +94,19 @@ def test_every_module_and_data_file_is_inside(wheel: zipfile.Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".toml", ".json", ".txt") or path.name == "py.typed"
+        if path.suffix in (".py", ".toml", ".json", ".txt", ".j2", ".css") or path.name == "py.typed"
     }
     assert expected <= set(names(wheel)), sorted(expected - set(names(wheel)))
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected
     assert "targets/profiles/x86-64-vnni.toml" in expected
     assert "targets/bundle/bundle.schema.json" in expected
+    assert "compiler/report/page/page.html.j2" in expected
 
 
 def test_nothing_else_is_inside(wheel: zipfile.Path) -> None:
     data = (
         r"targets/profiles/.*\.toml|targets/bundle/.*\.json|targets/requirements/.*\.txt|"
-        r"compiler/emulate/.*\.toml"
+        r"compiler/emulate/.*\.toml|compiler/report/page/page\.(html\.j2|css)"
     )
     allowed = re.compile(rf".*\.py|.*/py\.typed|{data}|.*/")
     others = [name for name in names(wheel) if ".dist-info/" not in name and not allowed.fullmatch(name)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from compiler.cli.config import from_config
 from compiler.cli.host import require_host
 from compiler.cli.options import (
     accuracy_options,
@@ -17,12 +18,13 @@ from compiler.cli.options import (
     target_options,
     tuning_options,
 )
-from targets.cli.options import print_json
+from targets.cli.completing import complete_files
+from targets.cli.options import print_json, print_text
 from targets.errors import UsageError
 
 
 @click.command("compile", short_help="Compile a checkpoint for a device.")
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_files)
 @target_options
 @accuracy_options
 @column_options
@@ -39,6 +41,8 @@ def compile_command(
     output: Path,
     as_json: bool,
     from_manifest: Path | None,
+    config: Path | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Compile MODEL (a Hugging Face folder, a hub id or an .onnx file) for a device.
@@ -46,14 +50,27 @@ def compile_command(
     The compiled artifact is validated against the checkpoint in FP32, in the runtime that ships; a model
     that loses more than --max-drop is not written.
 
+    With --config options are taken from a TOML file (`bertc config init` writes one); those on the command
+    line override it.
+
     With --from-manifest a bundle is compiled again from its own record. Its data must be given again, and is
     compared with the record, as the files of MODEL are; options that are not the record's are refused.
     """
     require_host()
+    if config is not None:
+        if from_manifest is not None:
+            raise UsageError("--config with --from-manifest: a record has its options", "leave --config out")
+        file = from_config(context, config)
+        model, targets = file.pop("model", model), file.pop("target", targets)
+        output = file.pop("output", output)
+        options.update(file)
     from compiler.cli.console import console_progress, print_summary
     from compiler.compile import compile_model
     from compiler.replay.compile import compile_from_manifest
 
+    if dry_run:
+        _dry_run(context, model, targets, output, as_json, from_manifest, options)
+        return
     with console_progress(quiet=as_json) as progress:
         if from_manifest is not None:
             given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
@@ -63,11 +80,41 @@ def compile_command(
         elif model is not None:
             result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
         else:
-            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
+            raise _no_model(context)
     if as_json:
         print_json(result.to_json())
     else:
         print_summary(result)
+
+
+def _dry_run(
+    context: click.Context,
+    model: str | None,
+    targets: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+    from_manifest: Path | None,
+    options: dict[str, Any],
+) -> None:
+    from compiler.cli.console import console_progress
+    from compiler.cli.plan_report import plan_lines
+    from compiler.dry_run import plan_compile
+
+    if from_manifest is not None:
+        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
+    if model is None:
+        raise _no_model(context)
+    with console_progress(quiet=as_json) as progress:
+        plan = plan_compile(model, output, target=targets or ("native",), progress=progress, **options)
+    if as_json:
+        print_json(plan.to_json())
+        return
+    for line in plan_lines(plan):
+        print_text(line)
+
+
+def _no_model(context: click.Context) -> click.MissingParameter:
+    return click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from compiler.cli.completing import complete_emulated
+from targets.cli.completing import among
 from targets.cli.options import print_json, print_text
 
 
@@ -20,7 +22,9 @@ def emulator_command() -> None:
 
 
 @emulator_command.command("setup")
-@click.argument("names", nargs=-1, required=True, metavar="arm64|avx2...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="arm64|avx2...", shell_complete=among("arm64", "avx2")
+)
 @click.option(
     "--apt-sources",
     type=click.Path(path_type=Path),
@@ -49,7 +53,9 @@ def setup_command(names: tuple[str, ...], apt_sources: Path | None, locked: bool
 
 
 @emulator_command.command("remove")
-@click.argument("names", nargs=-1, required=True, metavar="arm64|avx2...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="arm64|avx2...", shell_complete=among("arm64", "avx2")
+)
 def remove_command(names: tuple[str, ...]) -> None:
     """Remove userlands from your cache folder, and QEMU with the last one.
 
@@ -109,7 +115,7 @@ def list_command(as_json: bool) -> None:
 
 
 @emulator_command.command("run", context_settings={"allow_interspersed_args": False})
-@click.argument("cpu")
+@click.argument("cpu", shell_complete=complete_emulated)
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option(
     "--runtime",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from compiler.cli.compile import compile_command
+from compiler.cli.config import config_command
 from compiler.cli.demo import demo_command
 from compiler.cli.doctor import doctor_command
 from compiler.cli.emulator import emulator_command
@@ -13,7 +14,7 @@ from compiler.cli.validate import validate_command
 from targets import __version__
 from targets.cli import DEVICE_COMMANDS
 
-_HOST_COMMANDS = (compile_command, validate_command, emulator_command, demo_command)
+_HOST_COMMANDS = (compile_command, config_command, validate_command, emulator_command, demo_command)
 _INSTEAD = (inspect_command, doctor_command)
 """The host's forms of device commands, in whose places they stand."""
 

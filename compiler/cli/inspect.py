@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from compiler.cli.host import require_host
+from targets.cli.completing import complete_files
 from targets.cli.inspect import length_option, products_option, show_bundle
 from targets.cli.options import BundleArgument, identity_options, print_json, print_text
 from targets.errors import UsageError
 
 
 @click.command("inspect", short_help="Show what a bundle or a model is made of, layer by layer.")
-@click.argument("model", metavar="BUNDLE|MODEL")
+@click.argument("model", metavar="BUNDLE|MODEL", shell_complete=complete_files)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @identity_options
 @length_option

@@ -16,7 +16,8 @@ from compiler.options import (
     KINDS,
     PRECISION_CHOICES,
 )
-from targets.spec import RUNTIMES
+from targets.cli.completing import among, complete_files, complete_targets
+from targets.spec import RUNTIMES, TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -42,6 +43,11 @@ def target_options(function: Command) -> Command:
     return _together(
         function,
         folder(
+            "--config",
+            metavar="FILE",
+            help="Take options, and MODEL, from a TOML file (`bertc config init`); flags override it.",
+        ),
+        folder(
             "--from-manifest",
             metavar="BUNDLE",
             help="Compile a bundle again from its own record, bundle.json or the folder it is in, and say "
@@ -53,6 +59,7 @@ def target_options(function: Command) -> Command:
             "targets",
             multiple=True,
             metavar="ID",
+            shell_complete=complete_targets,
             help="Device: an id of `bertc targets`, a TOML file, or native (the default). Repeatable.",
         ),
         folder(
@@ -84,6 +91,7 @@ def accuracy_options(function: Command) -> Command:
         click.option(
             "--calibration-data",
             metavar="FILE",
+            shell_complete=complete_files,
             help="Text to calibrate on: .jsonl .csv .tsv .txt .parquet, or a `datasets` name.",
         ),
         click.option(
@@ -96,6 +104,7 @@ def accuracy_options(function: Command) -> Command:
         click.option(
             "--eval-data",
             metavar="FILE",
+            shell_complete=complete_files,
             help="Text to validate the compiled model on, with or without labels.",
         ),
         click.option("--eval-samples", type=int, help="Texts drawn from it.  [default: all]"),
@@ -130,7 +139,11 @@ def model_options(function: Command) -> Command:
     """Adds what the checkpoint leaves open."""
     return _together(
         function,
-        click.option("--task", help="Task, where the checkpoint's architecture does not say it."),
+        click.option(
+            "--task",
+            shell_complete=among(*TASKS),
+            help="Task, where the checkpoint's architecture does not say it.",
+        ),
         click.option("--revision", help="Branch, tag or commit of a hub id."),
         click.option(
             "--max-length",
@@ -146,6 +159,7 @@ def tuning_options(function: Command) -> Command:
         function,
         click.option(
             "--ranges",
+            shell_complete=among("auto", "minmax", "mse", "entropy", "percentile-99.99"),
             default="auto",
             show_default=True,
             help="Activation ranges: auto (by the error of the layer's output), minmax, mse, entropy, "
@@ -199,6 +213,7 @@ def pruning_options(function: Command) -> Command:
         ),
         click.option(
             "--prune-targets",
+            shell_complete=among(*KINDS, ",".join(KINDS)),
             callback=lambda _context, _option, value: tuple(value.split(",")),
             default=",".join(KINDS),
             show_default=True,
@@ -238,6 +253,12 @@ def output_options(function: Command) -> Command:
             default=True,
             show_default=True,
             help="Write report.html, and measure what it shows (latency against FP32, every runtime).",
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Read the model and the data, say what would be done, how long it takes and how large the "
+            "bundle would be, and write nothing.",
         ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),

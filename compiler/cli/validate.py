@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from compiler.cli.completing import complete_emulated
 from compiler.cli.options import column_options
+from targets.cli.completing import complete_files
 from targets.cli.options import BundleArgument, bundle_options, print_json, print_text, threads_option
 from targets.cli_errors import print_warning
 from targets.errors import AccuracyGateError
@@ -12,11 +14,18 @@ from targets.errors import AccuracyGateError
 
 @click.command("validate", short_help="Measure a bundle's accuracy on this machine.")
 @bundle_options
-@click.option("--eval-data", required=True, metavar="FILE", help="Text, with or without labels.")
+@click.option(
+    "--eval-data",
+    required=True,
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Text, with or without labels.",
+)
 @click.option("--eval-samples", type=int, help="Texts drawn from it.  [default: as in the compile, or all]")
 @click.option(
     "--model",
     metavar="MODEL",
+    shell_complete=complete_files,
     help="The checkpoint, to compare with on data that the bundle was not compiled with.",
 )
 @click.option("--max-drop", type=float, help="Largest loss of the metric.  [default: the bundle's own]")
@@ -26,6 +35,7 @@ from targets.errors import AccuracyGateError
 @click.option(
     "--emulate",
     metavar="ID",
+    shell_complete=complete_emulated,
     help="Run it in the device's own runtime on the emulated CPU of a target, as in raspberry-pi-5.",
 )
 def validate_command(

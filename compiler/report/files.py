@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from compiler.report.facts import Facts
+from compiler.report.page import render
 from compiler.validate import Predictions, save_predictions
 from targets.bundle.strict_json import canonical_json
 
 METRICS: Final = "metrics.json"
+PAGE: Final = "report.html"
 REFERENCE: Final = "reference.npz"
 SAMPLE: Final = "sample-fp32.npz"
 INTEGER: Final = "sample-integer.npz"
@@ -40,6 +42,7 @@ def report_files(facts: Facts, kept: Sequence[Kept], *, page: bool) -> dict[str,
         kept: predictions for `bertc validate`.
         page: whether to write report.html too.
     """
-    del page
     files = {METRICS: canonical_json(facts.to_json(), indent=2)}
+    if page:
+        files[PAGE] = render(facts)
     return files | {each.name: save_predictions(each.digest, each.predictions) for each in kept}

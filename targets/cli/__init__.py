@@ -8,6 +8,7 @@ from targets.cli.bench import bench_command
 from targets.cli.build import build_command
 from targets.cli.check import selftest_command, verify_command
 from targets.cli.check_device import check_device_command
+from targets.cli.completion import completion_command
 from targets.cli.diff import diff_command
 from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
@@ -35,6 +36,7 @@ DEVICE_COMMANDS: tuple[click.Command, ...] = (
     targets_command,
     doctor_command,
     build_command,
+    completion_command,
 )
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from targets.cli.completing import complete_folders
 from targets.cli.options import BundleArgument, key_option, print_json, print_text
 
 
 @click.command("diff", short_help="Put two bundles side by side: what changed, and what it bought.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=click.Path(path_type=Path), shell_complete=complete_folders)
+@click.argument("b", type=click.Path(path_type=Path), shell_complete=complete_folders)
 @click.option("--all", "everything", is_flag=True, help="Show what is equal as well, as --json does.")
 @key_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

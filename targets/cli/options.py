@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from targets.cli.completing import complete_folders
+
 if TYPE_CHECKING:
     from targets.bundle.reader import Bundle
 
@@ -69,7 +71,9 @@ def bundle_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(bundle=BundleArgument(bundle, expect_id, key), **options)
 
     command = click.option("--json", "as_json", is_flag=True, help="Print JSON.")(call)
-    return click.argument("bundle", type=click.Path(path_type=Path))(identity_options(command))
+    return click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_folders)(
+        identity_options(command)
+    )
 
 
 threads_option = click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from targets.cli.completing import complete_files
 from targets.cli.options import BundleArgument, bundle_options, print_text, threads_option
 from targets.cli_errors import print_warning
 from targets.errors import BertcError, FailedRunError, UsageError
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 @click.option(
     "--text-pair", "pairs", multiple=True, help="The second text of each --text: a hypothesis, a context."
 )
-@click.option("--file", "file", metavar="FILE", help="One text a line, or .jsonl; - for stdin.")
+@click.option(
+    "--file",
+    "file",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="One text a line, or .jsonl; - for stdin.",
+)
 @click.option("--jsonl", is_flag=True, help="Read --file or stdin as JSON lines with text and text_pair.")
 @click.option(
     "--top-k", type=click.IntRange(1, MAX_TOP_K), default=5, show_default=True, help="Fill-mask candidates."

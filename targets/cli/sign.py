@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from targets.cli.completing import complete_folders
 from targets.cli.options import BundleArgument, print_json, print_text
 from targets.cli_errors import print_warning
 
@@ -42,7 +43,7 @@ def keygen_command(path: Path, passphrase: bool, as_json: bool) -> None:
 
 
 @click.command("sign", short_help="Sign a bundle with a private key.")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=click.Path(path_type=Path), shell_complete=complete_folders)
 @click.option(
     "--key", required=True, metavar="KEY", type=click.Path(path_type=Path), help="The private Ed25519 key."
 )

@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 import click
 
+from targets.cli.completing import among, complete_targets
 from targets.cli.explain import explain, to_json
 from targets.cli.options import print_json, print_text
 from targets.errors import IncompatibleError
+from targets.spec import RUNTIMES
 
 
 @click.group("targets", invoke_without_command=True)
@@ -31,7 +33,7 @@ def list_command(outer: bool, as_json: bool) -> None:
 
 
 @targets_command.command("show")
-@click.argument("target")
+@click.argument("target", shell_complete=complete_targets)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show_command(outer: bool, target: str, as_json: bool) -> None:
@@ -47,8 +49,10 @@ def show_command(outer: bool, target: str, as_json: bool) -> None:
 
 
 @targets_command.command("requirements")
-@click.argument("target")
-@click.option("--runtime", help="Of the bundle.  [default: the target's first]")
+@click.argument("target", shell_complete=complete_targets)
+@click.option(
+    "--runtime", shell_complete=among(*RUNTIMES), help="Of the bundle.  [default: the target's first]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def requirements_command(outer: bool, target: str, runtime: str | None, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from targets.cli.completing import complete_files, complete_folders
 from targets.cli.options import key_option, print_json, print_text
 from targets.cli_errors import print_warning
 from targets.detect import machine
@@ -27,7 +28,14 @@ _NO_RECORD = "there is no tuning record"
 
 
 @click.command("tune", short_help="Find how bundles run fastest here, and remember it.")
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="BUNDLE...")
+@click.argument(
+    "bundles",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=complete_folders,
+    metavar="BUNDLE...",
+)
 @click.option(
     "--objective",
     type=click.Choice(["latency", "throughput", "both"]),
@@ -35,7 +43,13 @@ _NO_RECORD = "there is no tuning record"
     show_default=True,
     help="One text at a time, many texts together, or each by itself.",
 )
-@click.option("--file", "file", metavar="TEXTS", help="Time these: one text a line, or .jsonl; - for stdin.")
+@click.option(
+    "--file",
+    "file",
+    metavar="TEXTS",
+    shell_complete=complete_files,
+    help="Time these: one text a line, or .jsonl; - for stdin.",
+)
 @click.option("--seconds", type=float, help="About how long in all.  [default: 60 for each bundle]")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="The most to use; 0 for every core.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
