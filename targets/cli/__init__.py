@@ -9,6 +9,7 @@ from targets.cli.build import build_command
 from targets.cli.check import selftest_command, verify_command
 from targets.cli.check_device import check_device_command
 from targets.cli.completion import completion_command
+from targets.cli.diff import diff_command
 from targets.cli.doctor import doctor_command
 from targets.cli.inspect import inspect_command
 from targets.cli.pack import pack_command, unpack_command
@@ -31,6 +32,7 @@ DEVICE_COMMANDS: tuple[click.Command, ...] = (
     bench_command,
     tune_command,
     inspect_command,
+    diff_command,
     targets_command,
     doctor_command,
     build_command,

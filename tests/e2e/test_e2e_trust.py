@@ -53,6 +53,7 @@ def test_sign_and_verify(bundle: Path, key: Path, tmp_path: Path) -> None:
         ("run", bundle, "--text", "a"),
         ("selftest", bundle),
         ("inspect", bundle),
+        ("diff", bundle, bundle),
         ("bench", bundle),
         ("tune", bundle),
         ("check-device", bundle),
