@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +28,7 @@ from compiler.quantize.plan import QuantPlan
 from compiler.quantize.quantizer import (
     Quantized,
     adapt,
-    effort_of,
+    passes_over,
     quantize_dynamic,
     quantize_static,
     quantize_tables,
@@ -185,7 +184,6 @@ def build(
             quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)
             with clock.stage(f"lowering to {profile.name}"):
                 artifact = _lower(quantized, precision, target, profile, max_length)
-            clock.progress.detail(_placed(artifact))
         except UnsupportedError as refusal:
             refused.append(refusal)
             continue
@@ -271,24 +269,10 @@ def _quantized(
         ranges=options.ranges, smooth=options.smooth, sequential=sequential, threads=options.threads
     )
     stage = "calibrating" if sequential else "calibrating each layer by itself"
-    with clock.stage(stage, effort_of(model, texts.feeds)) as advance:
+    with clock.stage(stage, passes_over(texts.feeds)) as advance:
         found = quantize_static(model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache())
     known[precision, scheme, sequential] = found
-    clock.progress.detail(_ranges(found))
     return found
-
-
-def _ranges(found: Quantized) -> str:
-    sources = Counter(each.input.source for each in found.plan.linears.values() if each.input is not None)
-    smoothed = sum(each.alpha > 0 for each in found.smoothing)
-    counts = ", ".join(f"{name} {count}" for name, count in sources.most_common())
-    return f"ranges of layers: {counts}; {smoothed} of {len(found.smoothing)} activations smoothed"
-
-
-def _placed(artifact: Artifact) -> str:
-    kernels = Counter(each.kernel for each in artifact.census.placements if each.int8)
-    counts = ", ".join(f"{name} {count}" for name, count in kernels.most_common()) or "none"
-    return f"INT8 products on {artifact.runtime}: {counts}; {artifact.model_bytes / 1e6:.1f} MB"
 
 
 def _same_linears(one: QuantScheme, other: QuantScheme) -> bool:
@@ -324,18 +308,13 @@ def _timed(
     }
     shapes = fitting_shapes(max_length, TIMED_SHAPES)
     medians: list[dict[str, float]] = [{} for _ in candidates]
-    with clock.stage("timing the runtimes", len(shapes) * _TURNS) as advance:
+    with clock.stage("timing the runtimes", len(shapes)) as advance:
         for batch, tokens in shapes:
             feeds = full_feeds(_LEAST_VOCABULARY, batch, tokens)
-            times = interleave(
-                backends, feeds, turns=_TURNS, seconds=_SECONDS, seed=options.seed, advance=advance
-            )
+            times = interleave(backends, feeds, turns=_TURNS, seconds=_SECONDS, seed=options.seed)
             for place, found in enumerate(medians):
                 found[f"{batch}x{tokens}"] = round(median_ms(times[str(place)]), 3)
-            advance(_TURNS - len(times["0"]))
-    for each, found in zip(candidates, medians, strict=True):
-        times_of = ", ".join(f"{shape} {median:.2f} ms" for shape, median in found.items())
-        clock.progress.detail(f"{each.artifact.runtime}: {times_of}")
+            advance(1)
     for backend in backends.values():
         backend.close()
     timed = [replace(each, p50_ms=found) for each, found in zip(candidates, medians, strict=True)]

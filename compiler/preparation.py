@@ -23,7 +23,6 @@ from compiler.pipeline import encoder_passes
 from compiler.progress import Clock
 from compiler.reference import check_parity
 from compiler.report.debug import check_debug
-from compiler.report.text import pass_lines
 from compiler.texts import encoder_of, selftest_items, text_feeds
 from targets.bundle.output import check_output
 from targets.bundle.signature import load_private_key
@@ -110,8 +109,6 @@ class Preparation:
             check_output(path, force=options.force)
             check_debug(path, force=options.force, wanted=options.keep_debug)
         data = open_data(options, checkpoint, self._clock.progress.warn)
-        for use, each in data.record.items():
-            self._clock.progress.detail(f"{use}: {each['texts']} texts of {each['name']}")
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
         emulated = options.validate_emulated or any(spec.emulation is not None for spec in specs)
@@ -145,9 +142,6 @@ class Preparation:
             checkpoint = load_checkpoint(
                 self._model, task=options.task, max_length=options.max_length, revision=options.revision
             )
-        length = checkpoint.tokenizer.spec.max_length
-        kind = f"{checkpoint.model_type} for {checkpoint.task}"
-        self._clock.progress.detail(f"{checkpoint.name}: {kind}, texts of up to {length} tokens")
         for note in checkpoint.notes:
             self._clock.progress.warn(note)
         return checkpoint
@@ -168,6 +162,4 @@ class Preparation:
                 encoder = encoder_of(checkpoint, traced.model)
                 feeds = text_feeds(selftest_items(checkpoint.task), encoder).feeds[0]
                 check_parity(traced.model, traced.reference, feeds)
-        for line in pass_lines(records):
-            self._clock.progress.detail(line)
         return traced.model, records

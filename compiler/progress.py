@@ -34,9 +34,6 @@ class Progress(Protocol):
     def finish(self, seconds: float) -> None:
         """The current stage is done."""
 
-    def detail(self, message: str) -> None:
-        """What the current stage has done, for who wants to see more."""
-
     def warn(self, message: str) -> None:
         """Something that the user should know; the message names its consequence."""
 
@@ -51,9 +48,6 @@ class Silent:
         """Nothing."""
 
     def finish(self, seconds: float) -> None:
-        """Nothing."""
-
-    def detail(self, message: str) -> None:
         """Nothing."""
 
     def warn(self, message: str) -> None:
@@ -77,13 +71,12 @@ class Noted:
         self.start = progress.start
         self.advance = progress.advance
         self.finish = progress.finish
-        self.detail = progress.detail
 
     def warn(self, message: str) -> None:
-        """Keeps the message and passes it on, the first time."""
+        """Keeps the message and passes it on."""
         if message not in self.warnings:
             self.warnings.append(message)
-            self._progress.warn(message)
+        self._progress.warn(message)
 
 
 class Clock:

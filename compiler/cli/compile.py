@@ -43,7 +43,6 @@ def compile_command(
     from_manifest: Path | None,
     config: Path | None,
     dry_run: bool,
-    verbose: bool,
     **options: Any,
 ) -> None:
     """Compile MODEL (a Hugging Face folder, a hub id or an .onnx file) for a device.
@@ -65,34 +64,57 @@ def compile_command(
         model, targets = file.pop("model", model), file.pop("target", targets)
         output = file.pop("output", output)
         options.update(file)
-    if dry_run and from_manifest is not None:
-        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
     from compiler.cli.console import console_progress, print_summary
-    from compiler.cli.plan_report import plan_lines
     from compiler.compile import compile_model
-    from compiler.dry_run import CompilePlan, plan_compile
     from compiler.replay.compile import compile_from_manifest
-    from compiler.result import CompileResult
 
-    done: CompilePlan | CompileResult
-    with console_progress(quiet=as_json, verbose=verbose) as progress:
+    if dry_run:
+        _dry_run(context, model, targets, output, as_json, from_manifest, options)
+        return
+    with console_progress(quiet=as_json) as progress:
         if from_manifest is not None:
             given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
-            done = compile_from_manifest(
+            result = compile_from_manifest(
                 from_manifest, output, model=model, target=_only(targets), progress=progress, **given
             )
-        elif model is None:
-            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
+        elif model is not None:
+            result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
         else:
-            work = plan_compile if dry_run else compile_model
-            done = work(model, output, target=targets or ("native",), progress=progress, **options)
+            raise _no_model(context)
     if as_json:
-        print_json(done.to_json())
-    elif isinstance(done, CompilePlan):
-        for line in plan_lines(done):
-            print_text(line)
+        print_json(result.to_json())
     else:
-        print_summary(done)
+        print_summary(result)
+
+
+def _dry_run(
+    context: click.Context,
+    model: str | None,
+    targets: tuple[str, ...],
+    output: Path,
+    as_json: bool,
+    from_manifest: Path | None,
+    options: dict[str, Any],
+) -> None:
+    from compiler.cli.console import console_progress
+    from compiler.cli.plan_report import plan_lines
+    from compiler.dry_run import plan_compile
+
+    if from_manifest is not None:
+        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
+    if model is None:
+        raise _no_model(context)
+    with console_progress(quiet=as_json) as progress:
+        plan = plan_compile(model, output, target=targets or ("native",), progress=progress, **options)
+    if as_json:
+        print_json(plan.to_json())
+        return
+    for line in plan_lines(plan):
+        print_text(line)
+
+
+def _no_model(context: click.Context) -> click.MissingParameter:
+    return click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -9,25 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from compiler.report.files import PAGE
-from compiler.report.text import (
-    precision_rows,
-    pruning_rows,
-    reproduction_rows,
-    speedup_text,
-    validation_rows,
-)
+from compiler.report.text import precision_rows, pruning_rows, reproduction_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning
 
@@ -38,12 +23,10 @@ class ConsoleProgress:
     Args:
         bars: a started rich Progress, or None for plain lines.
         quiet: warnings only.
-        verbose: details too.
     """
 
-    def __init__(self, bars: Progress | None, *, quiet: bool, verbose: bool = False) -> None:
+    def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
         """Listens to a compile."""
-        self._verbose = verbose and not quiet
         self._bars = bars
         self._quiet = quiet
         self._stage = ""
@@ -65,12 +48,12 @@ class ConsoleProgress:
         if self._bars is not None and self._task is not None:
             self._bars.remove_task(self._task)
         if not self._quiet:
-            self._line(f"{self._stage:<28} {seconds:6.1f} s")
-
-    def detail(self, message: str) -> None:
-        """Print it below the stages, where they are wanted."""
-        if self._verbose:
-            self._line(f"  {message}")
+            line = f"{self._stage:<28} {seconds:6.1f} s"
+            if self._bars is not None:
+                self._bars.console.print(line, highlight=False)
+            else:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
 
     def warn(self, message: str) -> None:
         """Print a warning above the bars."""
@@ -79,35 +62,22 @@ class ConsoleProgress:
         else:
             print_warning(message)
 
-    def _line(self, text: str) -> None:
-        if self._bars is not None:
-            self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        else:
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
-
 
 @contextmanager
-def console_progress(*, quiet: bool, verbose: bool = False) -> Iterator[ConsoleProgress]:
+def console_progress(*, quiet: bool) -> Iterator[ConsoleProgress]:
     """Progress on stderr: bars where it is a terminal, lines where it is not, warnings only when quiet.
 
     Python's own warnings are shown in the same way.
     """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        with _warnings_to(ConsoleProgress(None, quiet=quiet, verbose=verbose)) as progress:
+        with _warnings_to(ConsoleProgress(None, quiet=quiet)) as progress:
             yield progress
         return
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Progress(*columns, console=console, transient=True) as bars,
-        _warnings_to(ConsoleProgress(bars, quiet=False, verbose=verbose)) as progress,
+        _warnings_to(ConsoleProgress(bars, quiet=False)) as progress,
     ):
         yield progress
 
@@ -128,8 +98,6 @@ def print_summary(result: CompileResult) -> None:
     for bundle in result.bundles:
         console.print(_table(bundle))
         console.print(f"{bundle.path}", highlight=False, markup=False)
-        if bundle.reported:
-            console.print(f"report: {bundle.path / 'report' / PAGE}", highlight=False, markup=False)
         console.print(_next_step(bundle), highlight=False, markup=False)
 
 
@@ -165,7 +133,5 @@ def _table(bundle: BundleResult) -> Table:
             times = ", ".join(f"{shape}: {median:.1f} ms" for shape, median in each["p50_ms"].items())
             chosen = " (chosen)" if each["runtime"] == bundle.runtime else ""
             table.add_row(f"latency, {each['runtime']}", f"{times}{chosen}")
-    if bundle.timing is not None:
-        table.add_row("speed-up", speedup_text(bundle.timing))
     table.add_row("time", f"{sum(bundle.seconds.values()):.0f} s")
     return table

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from compiler.cli.host import require_host
-from compiler.cli.options import verbose_option
 from targets.cli.completing import complete_files
 from targets.cli.inspect import length_option, products_option, show_bundle
 from targets.cli.options import BundleArgument, identity_options, print_json, print_text
@@ -17,7 +16,6 @@ from targets.errors import UsageError
 @click.command("inspect", short_help="Show what a bundle or a model is made of, layer by layer.")
 @click.argument("model", metavar="BUNDLE|MODEL", shell_complete=complete_files)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@verbose_option
 @identity_options
 @length_option
 @products_option
@@ -26,7 +24,6 @@ from targets.errors import UsageError
 def inspect_command(
     model: str,
     as_json: bool,
-    verbose: bool,
     expect_id: str | None,
     key: Path | None,
     length: int | None,
@@ -48,7 +45,7 @@ def inspect_command(
         raise UsageError(f"--products is for bundles, and {model} is none", "leave --products out")
     require_host(f"{model} is not a bundle, and inspecting a model")
     _refuse_empty(Path(model))
-    _show_model(model, as_json, verbose, length, task, revision)
+    _show_model(model, as_json, length, task, revision)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -78,13 +75,13 @@ def _refuse_options(model: str, options: dict[str, object]) -> None:
 
 
 def _show_model(
-    model: str, as_json: bool, verbose: bool, length: int | None, task: str | None, revision: str | None
+    model: str, as_json: bool, length: int | None, task: str | None, revision: str | None
 ) -> None:
     from compiler.cli.console import console_progress
     from compiler.cli.inspect_report import inspection_lines
     from compiler.inspection import LENGTH, inspect_model
 
-    with console_progress(quiet=as_json, verbose=verbose) as progress:
+    with console_progress(quiet=as_json) as progress:
         found = inspect_model(
             model,
             length=LENGTH if length is None else length,

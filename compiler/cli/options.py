@@ -28,14 +28,6 @@ def folder(*names: str, **settings: Any) -> Decorator[Any]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    help="Show each pass with its time and counts, and what was read and chosen; nothing more with --json.",
-)
-
-
 def column_options(function: Command) -> Command:
     """Adds the names of the columns."""
     return _together(
@@ -270,7 +262,6 @@ def output_options(function: Command) -> Command:
         ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
-        verbose_option,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),
     )
 

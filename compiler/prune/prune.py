@@ -10,8 +10,6 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.sampler import thinned
-from compiler.effort import differentiating, gathering, ordering, stepping, steps
-from compiler.ir.linear import linears_of
 from compiler.prune.allocate import Level, Module, allocate, allocate_uniform
 from compiler.prune.baselines import magnitude_scores, ranked_path, wanda_scores
 from compiler.prune.cost import Costs, Flops, total
@@ -137,45 +135,28 @@ class Pruner:
 
     @property
     def steps(self) -> int:
-        """What the steps that `weigh` tells its `advance` of sum up to."""
-        return sum(map(sum, self._efforts()))
-
-    def _efforts(self) -> tuple[list[int], list[int], list[int]]:
-        """Steps of each batch that is differentiated, of each module's statistics, and of its path."""
-        parameters = sum(each.weight_array.size for each in linears_of(self._model.graph))
-        batches = thinned(self._batches, MOST_TOKENS) if self._answers else []
-        widths = [each.groups * each.group_size for each in self.modules]
-        tokens = _tokens(self._batches)
-        share = parameters // max(len(widths), 1)
-        return (
-            [steps(differentiating(parameters, _tokens([each]))) for each in batches],
-            [steps(gathering(width, tokens, share)) for width in widths],
-            [steps(ordering(width)) for width in widths],
-        )
+        """How often `weigh` calls its `advance`."""
+        batches = len(thinned(self._batches, MOST_TOKENS)) if self._answers else 0
+        return 2 * len(self.modules) + batches
 
     def weigh(self, advance: Advance | None = None) -> None:
         """The error of every module at every level; the first call that needs it makes it.
 
         Args:
-            advance: called as work is done, with numbers that sum up to `steps`.
+            advance: called with 1 as work is done, `steps` times.
         """
         if self.weighed:
             return
-        differentiated, gathered, ordered = self._efforts()
         if not self._statistics:
-            self._moments = self._differentiated(stepping(advance, differentiated))
+            self._moments = self._differentiated(advance)
             self._statistics = gather(
-                self._model,
-                self.modules,
-                self._batches,
-                threads=self._options.threads,
-                advance=stepping(advance, gathered),
+                self._model, self.modules, self._batches, threads=self._options.threads, advance=advance
             )
         moments = self._moments if self._options.metric else {}
-        for module, size in zip(self.modules, ordered, strict=True):
+        for module in self.modules:
             self._paths[module.name] = self._path(module, moments.get(module.name))
             if advance is not None:
-                advance(size)
+                advance(1)
 
     def like(self, options: PruneOptions) -> Pruner:
         """The same statistics, once weighed, with other ways to choose and to solve."""
@@ -304,10 +285,6 @@ class Pruner:
     def _error(self, cut: Cut) -> float:
         path = self._paths[cut.module.name]
         return next(each.error for each in path if len(each.kept) == len(cut.groups))
-
-
-def _tokens(batches: Batches) -> int:
-    return sum(int(np.asarray(feeds["attention_mask"]).size) for feeds in batches)
 
 
 def levels_of(module: PrunableModule, align: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.cache import ArrayCache
-from compiler.effort import observing, quantizing, steps
 from compiler.ir.edit import constant, sweep
 from compiler.ir.encoder import EncoderGraph
 from compiler.ir.execute import clone
@@ -24,7 +23,7 @@ from compiler.quantize.sites import Site, sites_of
 from compiler.quantize.smooth import Smoothing, Transform
 from compiler.quantize.split import split_outliers
 from compiler.quantize.statistics import Batches, ChannelRange, Progress, collect
-from compiler.quantize.streams import MOST_TOKENS, Streams
+from compiler.quantize.streams import Streams
 from compiler.quantize.weights import quantize_columns, quantize_rows
 from targets.spec import QuantScheme
 
@@ -68,16 +67,13 @@ def quantize_static(
         batches: calibration feeds.
         scheme: the target's rules for its runtime.
         options: see `QuantizeOptions`.
-        advance: called as work is done, with steps that sum up to those of `effort_of`.
+        advance: called with a number of texts as work is done, twice those of the batches in all.
         cache: for the ranges.
     """
     model = clone(model)
     sites = sites_of(model)
     names = {str(site.value.name) for site in sites} | _attention_operands(model, scheme)
-    parameters = sum(each.weight_array.size for each in linears_of(model.graph))
-    of_text = _observed(parameters, batches)
-    watched = None if advance is None else lambda texts: advance(texts * of_text)
-    known = collect(model, names, batches, threads=options.threads, advance=watched, cache=cache)
+    known = collect(model, names, batches, threads=options.threads, advance=advance, cache=cache)
     if options.split:
         known = split_outliers(model, known)
         sweep(model.graph)
@@ -97,28 +93,9 @@ def quantize_static(
     return Quantized(model, plan, smoothing, {str(site.role): each.noise for site, each in both})
 
 
-def effort_of(model: ir.Model, batches: Batches) -> int:
-    """The steps that `quantize_static` tells `advance` of."""
-    parameters = sum(each.weight_array.size for each in linears_of(model.graph))
-    return _texts(batches) * _observed(parameters, batches) + sum(_site_steps(sites_of(model), batches))
-
-
-def _observed(parameters: int, batches: Batches) -> int:
-    """Steps of one text."""
-    return steps(observing(parameters, _tokens(batches)) / max(_texts(batches), 1))
-
-
-def _site_steps(sites: Sequence[Site], batches: Batches) -> list[int]:
-    rows = min(_tokens(batches), MOST_TOKENS)
-    return [steps(quantizing(site.weight.shape[0], site.weight.shape[1], rows)) for site in sites]
-
-
-def _texts(batches: Batches) -> int:
-    return sum(len(feeds["attention_mask"]) for feeds in batches)
-
-
-def _tokens(batches: Batches) -> int:
-    return sum(int(np.asarray(feeds["attention_mask"]).size) for feeds in batches)
+def passes_over(batches: Batches) -> int:
+    """The number of texts that `quantize_static` tells `advance` of."""
+    return 2 * sum(len(feeds["attention_mask"]) for feeds in batches)
 
 
 def _quantize_sites(
@@ -131,14 +108,14 @@ def _quantize_sites(
     advance: Progress | None,
 ) -> list[QuantizedSite]:
     streams = Streams(model, sites, batches, sequential=options.sequential, threads=options.threads)
-    sizes = _site_steps(sites, batches)
+    texts = sum(len(feeds["attention_mask"]) for feeds in batches)
     done = []
     for index, site in enumerate(sites):
         rows = streams.rows(index)
         done.append(quantize_site(site, rows, known[str(site.value.name)], scheme, options))
         streams.step(index, done[-1])
         if advance is not None:
-            advance(sizes[index])
+            advance(texts * (index + 1) // len(sites) - texts * index // len(sites))
     return done
 
 

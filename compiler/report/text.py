@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from compiler.passes.manager import PassRecord
-from compiler.report.facts import Timing
 from compiler.validate import Validation
 
 SELF_TEST_HINT: Final = (
@@ -65,22 +63,6 @@ def precision_rows(quantization: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["agreement"] is not None:
         text += f", agreement {100 * found['agreement']:.2f}%"
     return [("products", f"{chosen} in INT8; {kept}"), ("held-out", text)]
-
-
-def pass_lines(records: Iterable[PassRecord]) -> Iterator[str]:
-    """A line for each pass, with its time and counts, and one for each thing that it declined."""
-    for each in records:
-        counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in each.result.counts.items())
-        did = counts or ("done" if each.result.modified else "nothing to do")
-        yield f"{each.name:<22} {1e3 * each.seconds:7.1f} ms  {did}"
-        yield from (f"  declined {declined.where}: {declined.reason}" for declined in each.result.declined)
-
-
-def speedup_text(timing: Timing) -> str:
-    """How many times as fast as FP32, where and how."""
-    value, low, high = timing.speedup
-    shape = f"{timing.batch}x{timing.tokens}"
-    return f"{value:.2f}x ({low:.2f} to {high:.2f}) as fast as FP32 in the same runtime at {shape}"
 
 
 def describe(validation: Validation) -> str:

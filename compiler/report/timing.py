@@ -60,7 +60,6 @@ def measure(
             runs = interleave_runs(
                 backends, feeds, turns=TURNS, seconds=_SECONDS, seed=options.seed, advance=advance
             )
-            advance(TURNS - len(runs["0"]))
     medians = {name: np.median(each, axis=1) for name, each in runs.items()}
     ratio = speedup(medians[_FP32], medians["0"], seed=options.seed)
     timing = Timing(

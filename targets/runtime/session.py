@@ -239,8 +239,7 @@ class Session:
 
         Args:
             items: texts and pairs.
-            progress: called with the texts done and their total after every run; texts that are tokenized
-                together count by their tokens, so that it moves evenly.
+            progress: called with the texts done and their total after every run.
             outputs: names of the outputs wanted; None for those that the task's decoding reads.
         """
         total = len(items)
@@ -296,38 +295,36 @@ class Session:
         self._check_open()
         names = tuple(outputs) if outputs is not None else TASK_OUTPUTS[self.task]
         windows = self.task == "question-answering"
-        start = 0
+        start = done = 0
         for chunk in chunks(checked):
             encoded = self.encoder.encode(chunk, windows=windows, first=start + 1)
             self._count(encoded)
-            whole, done = sum(len(each) for windows in encoded for each in windows), 0
-            for tokens, finished in self._run_chunk(chunk, encoded, names):
+            for finished in self._run_chunk(chunk, encoded, names):
                 for index, inference in finished:
                     yield start + index, inference
-                done += tokens
+                done += len(finished)
                 if progress is not None:
-                    progress(start + len(chunk) * done // whole, len(checked))
+                    progress(done, len(checked))
             start += len(chunk)
 
     def _run_chunk(
         self, chunk: list[TextItem], encoded: list[list[Encoding]], names: Sequence[str]
-    ) -> Iterator[tuple[int, list[tuple[int, Inference]]]]:
-        """Yields after every run its tokens, and the texts whose windows are all there."""
+    ) -> Iterator[list[tuple[int, Inference]]]:
+        """Yields after every run the texts whose windows are all there."""
         flat = [(text, number) for text, windows in enumerate(encoded) for number in range(len(windows))]
         encodings = [encoded[text][number] for text, number in flat]
         missing = [len(windows) for windows in encoded]
         found: dict[tuple[int, int], Window] = {}
         for windows in self._runner.windows(self._groups(encodings), encodings, names):
-            finished, tokens = [], 0
+            finished = []
             for index, window in windows:
                 text, _ = flat[index]
-                tokens += len(encodings[index])
                 found[flat[index]] = window
                 missing[text] -= 1
                 if missing[text] == 0:
                     parts = tuple(found.pop((text, number)) for number in range(len(encoded[text])))
                     finished.append((text, Inference(chunk[text], parts)))
-            yield tokens, finished
+            yield finished
 
     def _groups(self, encodings: list[Encoding]) -> list[list[int]]:
         settings, size = self.settings, self._batch_size

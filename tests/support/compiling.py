@@ -46,7 +46,6 @@ class Recorder:
     steps: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
 
     def start(self, stage: str, total: int | None) -> None:
         self.started.append(stage)
@@ -59,9 +58,6 @@ class Recorder:
     def finish(self, seconds: float) -> None:
         assert seconds >= 0
         self.finished.append(self.started[-1])
-
-    def detail(self, message: str) -> None:
-        self.details.append(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
