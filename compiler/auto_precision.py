@@ -19,6 +19,7 @@ from compiler.quantize.mixed import Choice, Gate, Ranked, Tried, apply, rank, se
 from compiler.quantize.plan import QuantPlan
 from compiler.quantize.quantizer import Quantized
 from compiler.quantize.sensitivity import ATTENTION, Group, groups_of, measure
+from compiler.sessions import text_steps
 from compiler.validate import Validation
 from targets.errors import AccuracyGateError
 from targets.runtime.backends.base import Backend
@@ -117,9 +118,10 @@ class AutoPrecision:
         """The artifact on the held-out slice; None where its outputs are not finite."""
         held_out = self.held_out
         stage = f"held-out texts on {artifact.runtime}"
-        with self.clock.stage(stage), held_out.session(self.load(artifact)) as session:
+        with self.clock.stage(stage) as steps, held_out.session(self.load(artifact)) as session:
+            report = text_steps(steps, held_out.evaluator, session)
             try:
-                found = held_out.evaluator.predict(session)
+                found = held_out.evaluator.predict(session, report)
             except AccuracyGateError:
                 return None
         return held_out.evaluator.compare(held_out.baseline, found, max_drop=self.gate.max_drop)
@@ -177,8 +179,7 @@ class _Search:
     def _table(self, groups: tuple[Group, ...]) -> LatencyTable:
         auto = self._auto
         ((batch, tokens),) = fitting_shapes(auto.max_length, (SHAPE,))
-        kinds = len({each.kind for each in groups})
-        with auto.clock.stage(f"timing INT8 on {self._runtime}", kinds + 1) as advance:
+        with auto.clock.stage(f"timing INT8 on {self._runtime}") as steps:
             return measure_table(
                 self._quantized.plan,
                 groups,
@@ -186,7 +187,7 @@ class _Search:
                 full_feeds(_LEAST_VOCABULARY, batch, tokens),
                 seed=auto.seed,
                 threads=auto.threads,
-                advance=advance,
+                steps=steps,
                 cache=ArrayCache(),
             )
 

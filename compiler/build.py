@@ -34,6 +34,7 @@ from compiler.quantize.quantizer import (
     quantize_tables,
     quantize_weights,
 )
+from compiler.report.details import latency_line, placement_line, range_line
 from compiler.texts import TextFeeds
 from targets.bundle.device import is_installed
 from targets.errors import AccuracyGateError, MissingBackendError, UnsupportedError
@@ -184,6 +185,7 @@ def build(
             quantized = _quantized(model, precision, profile.scheme, options, texts, clock, known)
             with clock.stage(f"lowering to {profile.name}"):
                 artifact = _lower(quantized, precision, target, profile, max_length)
+            clock.progress.detail(placement_line(artifact))
         except UnsupportedError as refusal:
             refused.append(refusal)
             continue
@@ -271,6 +273,7 @@ def _quantized(
     stage = "calibrating" if sequential else "calibrating each layer by itself"
     with clock.stage(stage, passes_over(texts.feeds)) as advance:
         found = quantize_static(model, texts.feeds, scheme, settings, advance=advance, cache=ArrayCache())
+    clock.progress.detail(range_line(found.plan))
     known[precision, scheme, sequential] = found
     return found
 
@@ -302,21 +305,25 @@ def _timed(
     candidates: list[Candidate], options: CompileOptions, clock: Clock, max_length: int
 ) -> list[Candidate]:
     """The candidates with their medians, interleaved, the least geometric mean first."""
-    backends = {
-        str(place): open_artifact(each.artifact, threads=options.threads)
-        for place, each in enumerate(candidates)
-    }
     shapes = fitting_shapes(max_length, TIMED_SHAPES)
     medians: list[dict[str, float]] = [{} for _ in candidates]
-    with clock.stage("timing the runtimes", len(shapes)) as advance:
+    with clock.stage("timing the runtimes") as steps:
+        backends = {
+            str(place): open_artifact(each.artifact, threads=options.threads)
+            for place, each in enumerate(candidates)
+        }
         for batch, tokens in shapes:
+            steps.expect(_TURNS, last=(batch, tokens) == shapes[-1])
             feeds = full_feeds(_LEAST_VOCABULARY, batch, tokens)
-            times = interleave(backends, feeds, turns=_TURNS, seconds=_SECONDS, seed=options.seed)
+            times = interleave(
+                backends, feeds, turns=_TURNS, seconds=_SECONDS, seed=options.seed, advance=steps
+            )
             for place, found in enumerate(medians):
                 found[f"{batch}x{tokens}"] = round(median_ms(times[str(place)]), 3)
-            advance(1)
     for backend in backends.values():
         backend.close()
+    for each, found in zip(candidates, medians, strict=True):
+        clock.progress.detail(latency_line(each.artifact.runtime, found))
     timed = [replace(each, p50_ms=found) for each, found in zip(candidates, medians, strict=True)]
     return _fastest_first(timed)
 

@@ -15,7 +15,7 @@ from compiler.emulate.validation import Sample
 from compiler.heldout import HeldOut, Slice, make_held_out, probe_items
 from compiler.integer_answers import IntegerAnswers
 from compiler.ir.edit import weight_bytes
-from compiler.measuring import Measuring, staged
+from compiler.measuring import Measuring
 from compiler.options import CompileOptions, OptionFields
 from compiler.packing import Packer
 from compiler.preparation import Accept, Preparation, Prepared
@@ -27,6 +27,7 @@ from compiler.report.files import INTEGER, REFERENCE, SAMPLE, Kept
 from compiler.report.text import SELF_TEST_HINT, describe
 from compiler.result import CompileResult
 from compiler.scratch import named_when_full
+from compiler.sessions import predict_in_stage
 from compiler.source import Reference, Source
 from compiler.texts import (
     TextFeeds,
@@ -34,8 +35,9 @@ from compiler.texts import (
     text_feeds,
     truncation_note,
 )
-from compiler.validate import Evaluator, Validation
+from compiler.validate import Evaluator, Predictions, Validation
 from targets.errors import AccuracyGateError
+from targets.runtime.session import Session
 from targets.runtime.tokenize import TextEncoder
 from targets.spec import TargetSpec
 
@@ -115,7 +117,6 @@ class _Compile:
         self._options = options
         self._clock = clock
         self._strategy = strategy
-        self._predict = staged(clock)
 
     def run(self, accept: Accept | None = None) -> CompileResult:
         options, strategy = self._options, self._strategy
@@ -186,17 +187,13 @@ class _Compile:
 
     def _held_out(self, rows: Slice, evaluator: Evaluator, source: Source) -> HeldOut:
         options, task = self._options, source.checkpoint.task
-        backend = ReferenceBackend(source.graph, threads=options.threads)
-        with source.session(backend) as session:
-            baseline = self._predict(evaluator, session, "held-out texts in FP32")
-            probe = probe_items(rows, source.encoder, task, seed=options.seed)
-            return make_held_out(evaluator, baseline, probe, backend, source.session, source.encoder)
+        baseline, session = self._predict(evaluator, source, "held-out texts in FP32")
+        probe = probe_items(rows, source.encoder, task, seed=options.seed)
+        return make_held_out(evaluator, baseline, probe, session.backend, source.session, source.encoder)
 
     def _reference(self, evaluator: Evaluator, source: Source) -> Reference:
-        backend = ReferenceBackend(source.graph, threads=self._options.threads)
-        with source.session(backend) as session:
-            predictions = self._predict(evaluator, session, "evaluating FP32")
-            self._warn_truncated(session.truncated, evaluator.n, "evaluation", source.encoder)
+        predictions, session = self._predict(evaluator, source, "evaluating FP32")
+        self._warn_truncated(session.truncated, evaluator.n, "evaluation", source.encoder)
         return Reference(evaluator, predictions)
 
     def _sample(self, source: Source, evaluator: Evaluator | None) -> Reference | None:
@@ -206,8 +203,15 @@ class _Compile:
             return None
         if evaluator.digest == whole.evaluator.digest:
             return whole
-        with source.session(ReferenceBackend(source.graph, threads=self._options.threads)) as session:
-            return Reference(evaluator, self._predict(evaluator, session, "the sample in FP32"))
+        return Reference(evaluator, self._predict(evaluator, source, "the sample in FP32")[0])
+
+    def _predict(self, evaluator: Evaluator, source: Source, stage: str) -> tuple[Predictions, Session]:
+        """The FP32 model's answers, and the closed session."""
+
+        def opened() -> Session:
+            return source.session(ReferenceBackend(source.graph, threads=self._options.threads))
+
+        return predict_in_stage(self._clock, stage, evaluator, opened)
 
 
 def _kept(source: Source, sample: Sample | None) -> list[Kept]:

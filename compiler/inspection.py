@@ -20,6 +20,7 @@ from compiler.pipeline import encoder_passes
 from compiler.progress import Clock, Progress, Silent
 from compiler.prune.axes import ChannelGroup, find_groups
 from compiler.prune.modules import Prunable, find_modules
+from compiler.report.details import pass_lines
 from compiler.structure import EMBEDDINGS, HEAD, Size, parts_of, sizes_of
 
 LENGTH: Final = 128
@@ -156,8 +157,10 @@ def inspect_model(
     with clock.stage("tracing"):
         graph = trace(checkpoint).model
     with clock.stage("rewriting the graph"):
-        PassManager(encoder_passes(fuse_qkv=False)).run(graph)
+        records = PassManager(encoder_passes(fuse_qkv=False)).run(graph)
         EncoderGraph.find(graph).require()
+    for line in pass_lines(records):
+        clock.progress.detail(line)
     return inspect_graph(graph, checkpoint, length)
 
 

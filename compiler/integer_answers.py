@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from compiler.build import Candidate
 from compiler.integer.reference import IntegerReference
-from compiler.progress import Clock, by_totals
+from compiler.progress import Clock
 from compiler.quantize.plan import QuantPlan
+from compiler.sessions import predict_in_stage
 from compiler.source import Source
 from compiler.validate import Evaluator, Predictions
 from targets.spec import TargetSpec
@@ -48,12 +49,9 @@ class IntegerAnswers:
         key = (id(plan), spec.saturates, evaluator.digest)
         if key in self._known:
             return self._known[key][1]
-        reference = integer_reference(candidate, spec)
         stage = f"simulating {spec.id} on integers"
-        with (
-            source.session(reference) as session,
-            self._clock.stage(stage, len(evaluator.items)) as advance,
-        ):
-            found = evaluator.predict(session, by_totals(advance))
+        found, _ = predict_in_stage(
+            self._clock, stage, evaluator, lambda: source.session(integer_reference(candidate, spec))
+        )
         self._known[key] = plan, found
         return found

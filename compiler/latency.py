@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.progress import spread
 from targets.runtime.backends.base import Backend
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -69,7 +70,8 @@ def interleave_runs(
         turns: how often each model is measured.
         seconds: stop after these, though not before 5 turns.
         seed: of the orders.
-        advance: called with 1 after every turn.
+        advance: called with the steps that are reached after a turn, as many in all as there are turns; see
+            `share_done`.
 
     Returns:
         For each name the milliseconds of its runs in each turn, [turns, runs].
@@ -77,15 +79,32 @@ def interleave_runs(
     rng = np.random.default_rng(seed)
     own = {name: {key: feeds[key] for key in each.input_names} for name, each in backends.items()}
     times: dict[str, list[list[float]]] = {name: [] for name in backends}
-    begin = time.perf_counter()
+    report = None if advance is None else spread(advance, turns, 1.0)
+    begin, reached = time.perf_counter(), 0.0
     for turn in range(turns):
         for name in rng.permutation(list(backends)):
             times[name].append(_run(backends[name], own[name]))
-        if advance is not None:
-            advance(1)
-        if seconds is not None and turn + 1 >= _MIN_TURNS and time.perf_counter() - begin > seconds:
+        before, reached = reached, share_done(turn + 1, turns, time.perf_counter() - begin, seconds)
+        if report is not None:
+            report(reached - before)
+        if reached >= 1.0:
             break
     return {name: np.array(found) for name, found in times.items()}
+
+
+def share_done(done: int, turns: int, elapsed: float, seconds: float | None) -> float:
+    """How much of the turns of `interleave` is over, from 0 to 1: all of them, or all that time allows.
+
+    Args:
+        done: turns.
+        turns: at most.
+        elapsed: seconds since the first began.
+        seconds: after which no turn begins but the first 5; None for any number.
+    """
+    if seconds is None:
+        return done / turns
+    by_time = min(elapsed / seconds, done / _MIN_TURNS) if seconds > 0 else done / _MIN_TURNS
+    return min(max(done / turns, by_time), 1.0)
 
 
 def _run(backend: Backend, feeds: Feeds) -> list[float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.cache import ArrayCache, cache_key
 from compiler.latency import Feeds, Times, interleave
+from compiler.progress import Steps
 from compiler.quantize.mixed import with_float
 from compiler.quantize.plan import QuantPlan
 from compiler.quantize.sensitivity import Group
@@ -56,7 +57,7 @@ def measure_table(
     *,
     seed: int = 0,
     threads: int = 0,
-    advance: Callable[[int], None] | None = None,
+    steps: Steps | None = None,
     cache: ArrayCache | None = None,
 ) -> LatencyTable:
     """Time the INT8 model against itself with all groups of one kind in float, interleaved.
@@ -72,7 +73,7 @@ def measure_table(
         feeds: int64 [batch, tokens] by input name: the shape that the times are for.
         seed: of the turns' orders.
         threads: that `load` opens with, for the cache's key.
-        advance: called with 1 for every model made, and 1 for the timing of all.
+        steps: told of every model made, and then of the turns.
         cache: keeps tables by machine, runtime and shapes, whatever the weights: two compiles of one
             architecture then see the same costs.
     """
@@ -89,15 +90,17 @@ def measure_table(
             saved = {kind: float(known[kind]) for kind in by_kind}
             return LatencyTable(base.name, (batch, tokens), saved)
         backends = {BASE: base}
+        if steps is not None:
+            steps.expect(len(by_kind), last=False)
         for kind, members in by_kind.items():
             names = [name for each in members for name in each.names]
             backends[kind] = load(with_float(plan, names, "timed"))
             stack.callback(backends[kind].close)
-            if advance is not None:
-                advance(1)
-        times = interleave(backends, feeds, turns=TURNS, seconds=SECONDS, seed=seed)
-        if advance is not None:
-            advance(1)
+            if steps is not None:
+                steps(1)
+        if steps is not None:
+            steps.expect(TURNS)
+        times = interleave(backends, feeds, turns=TURNS, seconds=SECONDS, seed=seed, advance=steps)
     saved = savings(times, {kind: len(members) for kind, members in by_kind.items()})
     if cache is not None:
         cache.put(key, {kind: np.array(each) for kind, each in saved.items()})

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from compiler.attempts import Strategy
 from compiler.build import Candidate, open_artifact
 from compiler.integer_answers import IntegerAnswers, is_integer
 from compiler.options import CompileOptions
 from compiler.outcome import Chosen, Outcome
-from compiler.progress import Clock, by_totals
+from compiler.progress import Clock
 from compiler.quantize.mixed import Gate
+from compiler.sessions import predict_in_stage
 from compiler.source import Reference, Source
-from compiler.validate import Evaluator, Predictions, Validation, not_measured
+from compiler.validate import Validation, not_measured
 from targets.errors import AccuracyGateError, InternalError
-from targets.runtime.session import Session
 from targets.spec import Evidence, TargetSpec
-
-
-class Predicts(Protocol):
-    """Runs evaluation data through a session, as a stage of the compile."""
-
-    def __call__(self, evaluator: Evaluator, session: Session, stage: str) -> Predictions:
-        """The predictions; `stage` is what the user reads meanwhile."""
-
-
-def staged(clock: Clock) -> Predicts:
-    """Predictions whose progress a clock shows."""
-
-    def predict(evaluator: Evaluator, session: Session, stage: str) -> Predictions:
-        with clock.stage(stage, len(evaluator.items)) as advance:
-            return evaluator.predict(session, by_totals(advance))
-
-    return predict
 
 
 class Measuring:
@@ -62,7 +44,6 @@ class Measuring:
         self._clock = clock
         self._integers = integers
         self._evidence = evidence
-        self._predict = staged(clock)
 
     def first_to_pass(self, source: Source, spec: TargetSpec) -> Chosen:
         """The first attempt that passes on the evaluation data; the first of all, failed, if none does."""
@@ -121,8 +102,12 @@ class Measuring:
         else:
             how = "validating on" if evidence == "measured" else "simulating"
             stage = f"{how} {candidate.artifact.runtime}"
-            with source.session(open_artifact(candidate.artifact, threads=options.threads)) as session:
-                compiled = self._predict(reference.evaluator, session, stage)
+            compiled, _ = predict_in_stage(
+                self._clock,
+                stage,
+                reference.evaluator,
+                lambda: source.session(open_artifact(candidate.artifact, threads=options.threads)),
+            )
         found = reference.evaluator.compare(
             reference.predictions, compiled, max_drop=options.max_drop, evidence=evidence
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +15,8 @@ from calibration.sampler import sample
 from compiler.frontend.checkpoint import Checkpoint
 from compiler.heldout import HELD_OUT, PRUNE_HELD_OUT, Slice, hold_out, slice_evaluator
 from compiler.options import CompileOptions
+from compiler.progress import Progress
+from compiler.report.details import data_line
 from compiler.texts import tokenizer_of
 from compiler.validate import Evaluator, make_evaluator
 from targets.errors import UsageError
@@ -41,13 +43,13 @@ class Opened:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]) -> Opened:
+def open_data(options: CompileOptions, checkpoint: Checkpoint, progress: Progress) -> Opened:
     """Read the calibration data where it is needed, and the evaluation data where there is some.
 
     Args:
         options: files, columns, sizes and seed.
         checkpoint: whose task and labels the rows are read for.
-        warn: told of what follows from data that is missing or cannot be used.
+        progress: told what was read, and what follows from data that is missing or cannot be used.
 
     Raises:
         UsageError: a file that cannot be read, or that has too few rows.
@@ -57,9 +59,9 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
     if (options.calibrated or options.pruned) and options.calibration_data is not None:
         with named("--calibration-data", options.calibration_data):
             data = open_dataset(options.calibration_data, checkpoint.task, columns)
-        opened = _calibration(data, options, checkpoint, warn)
+        opened = _calibration(data, options, checkpoint, progress)
     if options.eval_data is None:
-        warn("no --eval-data was given: the accuracy of this bundle is not known")
+        progress.warn("no --eval-data was given: the accuracy of this bundle is not known")
         return opened
     with named("--eval-data", options.eval_data):
         data = open_dataset(options.eval_data, checkpoint.task, columns)
@@ -75,33 +77,39 @@ def open_data(options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[s
         evaluator = make(limit=options.eval_samples)
         small = evaluator.n <= options.emulated_samples
         sample = evaluator if small else make(limit=options.emulated_samples)
+    progress.detail(data_line("evaluation", data.name, evaluator.n))
     record = {**opened.record, "evaluation": _record(data, evaluator.n)}
     return replace(opened, evaluator=evaluator, sample=sample, record=record)
 
 
 def _calibration(
-    data: Dataset, options: CompileOptions, checkpoint: Checkpoint, warn: Callable[[str], None]
+    data: Dataset, options: CompileOptions, checkpoint: Checkpoint, progress: Progress
 ) -> Opened:
+    rows = _Counted(data)
     with named("--calibration-data", data.name):
-        calibration = sample(data, options.calibration_samples, options.seed) if options.calibrated else []
-        pruning = sample(data, options.prune_samples, options.seed) if options.pruned else []
+        calibration = sample(rows, options.calibration_samples, options.seed) if options.calibrated else []
+        pruning = sample(rows, options.prune_samples, options.seed) if options.pruned else []
     used = {"calibration": calibration, "pruning": pruning}
+    for what, drawn in used.items():
+        if drawn:
+            progress.detail(data_line(what, data.name, len(drawn), rows.count))
     record = {name: _record(data, len(each)) for name, each in used.items() if each}
     opened = Opened(calibration or None, pruning or None, record=record)
     if not options.searched:
         return opened
     wanted = HELD_OUT if options.prune is None else PRUNE_HELD_OUT
-    rows = hold_out(data, [*calibration, *pruning], wanted=wanted, seed=options.seed)
+    held_out = hold_out(data, [*calibration, *pruning], wanted=wanted, seed=options.seed)
     evaluator = slice_evaluator(
-        rows,
+        held_out,
         checkpoint.task,
         checkpoint.task_config,
         tokenizer_of(checkpoint),
-        warn,
+        progress.warn,
         seed=options.seed,
     )
-    record["held_out"] = _record(data, len(rows.rows))
-    return replace(opened, held_out=(rows, evaluator), record=record)
+    progress.detail(data_line("held out", data.name, len(held_out.rows), rows.count))
+    record["held_out"] = _record(data, len(held_out.rows))
+    return replace(opened, held_out=(held_out, evaluator), record=record)
 
 
 @contextmanager
@@ -118,6 +126,20 @@ def named(flag: str, source: str | Path) -> Iterator[None]:
         begins = error.message.startswith((str(source), Path(source).name))
         where = flag if begins else f"{flag} {source}:"
         raise UsageError(f"{where} {error.message}", error.hint) from error
+
+
+class _Counted:
+    """Rows, and how many there were when they were last read to the end."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Example]:
+        self.count = 0
+        for row in self._data:
+            self.count += 1
+            yield row
 
 
 def _record(data: Dataset, texts: int) -> dict[str, Any]:

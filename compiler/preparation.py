@@ -23,6 +23,7 @@ from compiler.pipeline import encoder_passes
 from compiler.progress import Clock
 from compiler.reference import check_parity
 from compiler.report.debug import check_debug
+from compiler.report.details import pass_lines
 from compiler.texts import encoder_of, selftest_items, text_feeds
 from targets.bundle.output import check_output
 from targets.bundle.signature import load_private_key
@@ -108,7 +109,8 @@ class Preparation:
         for path in paths:
             check_output(path, force=options.force)
             check_debug(path, force=options.force, wanted=options.keep_debug)
-        data = open_data(options, checkpoint, self._clock.progress.warn)
+        with self._clock.stage("reading the texts"):
+            data = open_data(options, checkpoint, self._clock.progress)
         graph, passes = self._trace(checkpoint)
         encoder = encoder_of(checkpoint, graph)
         emulated = options.validate_emulated or any(spec.emulation is not None for spec in specs)
@@ -162,4 +164,6 @@ class Preparation:
                 encoder = encoder_of(checkpoint, traced.model)
                 feeds = text_feeds(selftest_items(checkpoint.task), encoder).feeds[0]
                 check_parity(traced.model, traced.reference, feeds)
+        for line in pass_lines(records):
+            self._clock.progress.detail(line)
         return traced.model, records

@@ -23,10 +23,12 @@ from compiler.passes.manager import PassManager, PassRecord
 from compiler.progress import Clock
 from compiler.prune.cost import Flops
 from compiler.prune.directions import Answer
-from compiler.prune.latency import SHARES, TURNS, Latency, estimate, kind_of, measure, steps
+from compiler.prune.latency import SHARES, TURNS, Latency, estimate, kind_of, measure
 from compiler.prune.options import PruneOptions
 from compiler.prune.prune import Pruned, Pruner
+from compiler.prune.sequential import STEPS
 from compiler.replay.decisions import RecordedCut
+from compiler.report.details import pass_lines
 from compiler.texts import TextFeeds
 from targets.bundle.device import backend_version
 from targets.detect import machine
@@ -83,6 +85,11 @@ class Pruning:
     def dense(self) -> ir.Model:
         """The graph that is cut, whole."""
         return self._model
+
+    def tell(self, passes: Sequence[PassRecord]) -> None:
+        """What was done to a graph that was cut, to who wants to know."""
+        for line in pass_lines(passes):
+            self._clock.progress.detail(line)
 
     def by_flops(self, share: float) -> Pruned:
         """The graph with at most this share of the encoder's FLOPs.
@@ -155,11 +162,12 @@ class Pruning:
             profile: of its runtime.
             backend: the artifact, opened.
         """
-        with self._clock.stage("timing against the dense model"):
+        with self._clock.stage("timing against the dense model") as steps:
             dense = self._load(profile, self._model)
+            steps.expect(_TURNS)
             times = interleave(
                 {"dense": dense, "pruned": backend}, self._feeds(), turns=_TURNS, seconds=_SECONDS,
-                seed=self._options.seed,
+                seed=self._options.seed, advance=steps,
             )  # fmt: skip
             dense.close()
         found = speedup(times["dense"], times["pruned"], seed=self._options.seed)
@@ -179,9 +187,10 @@ class Pruning:
         """The runtime in which the dense model is fastest."""
         if len(profiles) == 1:
             return profiles[0]
-        with self._clock.stage("timing the dense model"):
+        with self._clock.stage("timing the dense model") as steps:
             backends = {str(place): self._load(each, self._model) for place, each in enumerate(profiles)}
-            times = interleave(backends, self._feeds(), turns=_TURNS, seconds=_SECONDS)
+            steps.expect(_TURNS)
+            times = interleave(backends, self._feeds(), turns=_TURNS, seconds=_SECONDS, advance=steps)
             for each in backends.values():
                 each.close()
         return min(enumerate(profiles), key=lambda each: median_ms(times[str(each[0])]))[1]
@@ -194,10 +203,10 @@ class Pruning:
         if known is not None:
             return Latency.from_json(json.loads(bytes(known["table"]).decode()))
         stage = f"timing heads and neurons on {profile.name}"
-        with self._clock.stage(stage, steps(self._model, options.prune_align)) as advance:
+        with self._clock.stage(stage) as steps:
             found = measure(
                 self._model, partial(self._load, profile), self._feeds(), precision=precision,
-                align=options.prune_align, seed=options.seed, advance=advance,
+                align=options.prune_align, seed=options.seed, steps=steps,
             )  # fmt: skip
         cache.put(key, {"table": np.frombuffer(json.dumps(found.to_json()).encode(), np.uint8)})
         return found
@@ -240,7 +249,7 @@ class Pruning:
                 self._pruner.weigh(advance)
 
     def _cut(self, kept: dict[str, int]) -> Pruned:
-        with self._clock.stage("pruning", len(self._pruner.modules)) as advance:
+        with self._clock.stage("pruning", STEPS) as advance:
             return self._pruner.cut(kept, self._length, advance)
 
     def _check_tokens(self, texts: TextFeeds) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from compiler.lower.tensorrt.simulation import SimulatedBackend
+from compiler.progress import Clock, Steps, by_length
+from compiler.validate import Evaluator, Predictions
 from targets.bundle.reader import Bundle
 from targets.bundle.schema import TOKENIZER_PATH, TaskConfig, model_files
 from targets.detect import machine
@@ -23,6 +26,31 @@ FILL_MASK_BATCH: Final = 4
 def open_session(backend: Backend, encoder: TextEncoder, task: str, config: TaskConfig) -> Session:
     """A session over a backend that this process made."""
     return Session(backend, encoder, task, config, batch_size=batch_size(task))
+
+
+def predict_in_stage(
+    clock: Clock, stage: str, evaluator: Evaluator, opened: Callable[[], Session]
+) -> tuple[Predictions, Session]:
+    """Loads a model and runs evaluation data through it, as one stage.
+
+    Args:
+        clock: told of the stage, and of every run.
+        stage: what the user reads meanwhile.
+        evaluator: of the data.
+        opened: the session, which is closed afterwards.
+
+    Returns:
+        The predictions, and the closed session with its counts.
+    """
+    with clock.stage(stage) as steps, opened() as session:
+        return evaluator.predict(session, text_steps(steps, evaluator, session)), session
+
+
+def text_steps(steps: Steps, evaluator: Evaluator, session: Session) -> Callable[[int, int], None]:
+    """What a session reports its texts to, so that the time left is known."""
+    longest = None if evaluator.task == "question-answering" else session.encoder.max_length
+    steps.expect(len(evaluator.items))
+    return by_length(steps, evaluator.items, longest)
 
 
 def open_bundle_session(bundle: Bundle, *, threads: int = 0) -> Session:

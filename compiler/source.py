@@ -81,4 +81,6 @@ class Source:
 
     def _joined(self, model: ir.Model, options: CompileOptions) -> Source:
         passes = joined(model, options)
+        if self.pruning is not None:
+            self.pruning.tell(passes)
         return replace(self, graph=model, passes=[*self.passes, *passes], known={})

@@ -53,14 +53,14 @@ def main_guard(command: click.Command, argv: Sequence[str] | None = None, prog_n
 
 def print_error(message: str, hint: str) -> None:
     """Prints what is wrong and what to do next to stderr."""
-    click.echo(f"error: {_one_line(message)}", err=True)
+    click.echo(f"error: {one_line(message)}", err=True)
     if hint:
-        click.echo(f"hint: {_one_line(hint)}", err=True)
+        click.echo(f"hint: {one_line(hint)}", err=True)
 
 
 def print_warning(message: str) -> None:
     """Prints a warning, which names its consequence, to stderr."""
-    click.echo(f"warning: {_one_line(message)}", err=True)
+    click.echo(f"warning: {one_line(message)}", err=True)
 
 
 def _complete(command: click.Command, arguments: list[str], prog_name: str) -> int:
@@ -120,9 +120,14 @@ def _report_os(error: OSError) -> int:
     return BertcError.exit_code if error.errno == errno.ENOSPC else UsageError.exit_code
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """The text on one line, without the control characters that a hostile name could carry."""
-    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """The text with a blank for every control character."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _silence_stdout() -> None:

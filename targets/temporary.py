@@ -19,6 +19,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+_HELD: Final[dict[Path, None]] = {}
+"""What `held` has given and not yet removed, for `remove_held`."""
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,14 +60,26 @@ def held(parent: Path, prefix: str, make: Callable[[Path], object]) -> Iterator[
     with ExitStack() as stack:
         while True:
             path = new_name(parent, prefix)
-            stack.callback(remove, path)
+            stack.callback(_let_go, path)
+            _HELD[path] = None
             make(path)
             if stack.enter_context(holding(path)):
                 break
         try:
             yield path
         finally:
-            remove(path)
+            _let_go(path)
+
+
+def remove_held() -> None:
+    """Removes what this process holds, before it ends without leaving its blocks."""
+    for path in reversed(list(_HELD)):
+        _let_go(path)
+
+
+def _let_go(path: Path) -> None:
+    remove(path)
+    _HELD.pop(path, None)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def compile_command(
     from_manifest: Path | None,
     config: Path | None,
     dry_run: bool,
+    verbose: bool,
     **options: Any,
 ) -> None:
     """Compile MODEL (a Hugging Face folder, a hub id or an .onnx file) for a device.
@@ -65,13 +66,15 @@ def compile_command(
         output = file.pop("output", output)
         options.update(file)
     from compiler.cli.console import console_progress, print_summary
-    from compiler.compile import compile_model
-    from compiler.replay.compile import compile_from_manifest
 
     if dry_run:
         _dry_run(context, model, targets, output, as_json, from_manifest, options)
         return
-    with console_progress(quiet=as_json) as progress:
+    with console_progress(quiet=as_json, verbose=verbose) as progress:
+        # Importing torch takes seconds.
+        from compiler.compile import compile_model
+        from compiler.replay.compile import compile_from_manifest
+
         if from_manifest is not None:
             given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
             result = compile_from_manifest(

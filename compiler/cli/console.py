@@ -6,78 +6,109 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
+from compiler.cli.bars import NAME, Bar, columns
 from compiler.report.text import precision_rows, pruning_rows, reproduction_rows, validation_rows
 from compiler.result import BundleResult, CompileResult
-from targets.cli_errors import print_warning
+from targets.cli_errors import print_warning, printable
+
+_STARTING: Final = "starting"
+_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 class ConsoleProgress:
-    """Bars with time left on a terminal, one line for each finished stage elsewhere.
+    """A bar with the time left on a terminal, one line for each finished stage elsewhere.
 
     Args:
-        bars: a started rich Progress, or None for plain lines.
+        bars: a started rich Progress with the columns of `compiler.cli.bars`, or None for plain lines.
         quiet: warnings only.
+        verbose: details as well.
     """
 
-    def __init__(self, bars: Progress | None, *, quiet: bool) -> None:
-        """Listens to a compile."""
-        self._bars = bars
+    def __init__(self, bars: Progress | None, *, quiet: bool, verbose: bool = False) -> None:
+        """Listens to a compile; until its first stage it says that it starts."""
+        self._console = None if bars is None else bars.console
+        self._bar = None if bars is None else Bar(bars)
         self._quiet = quiet
+        self._verbose = verbose and not quiet
         self._stage = ""
-        self._task: TaskID | None = None
+        self._details: list[str] = []
+        if self._bar is not None:
+            self._bar.start(_STARTING, None)
 
     def start(self, stage: str, total: int | None) -> None:
         """Show a new bar."""
         self._stage = stage
-        if self._bars is not None:
-            self._task = self._bars.add_task(stage, total=total)
+        if self._bar is not None:
+            self._bar.start(stage, total)
+
+    def expect(self, total: int, *, last: bool) -> None:
+        """Begin the bar anew."""
+        if self._bar is not None:
+            self._bar.expect(total, last=last)
 
     def advance(self, steps: int) -> None:
         """Move the bar."""
-        if self._bars is not None and self._task is not None:
-            self._bars.advance(self._task, steps)
+        if self._bar is not None:
+            self._bar.advance(steps)
 
     def finish(self, seconds: float) -> None:
-        """Put a finished line in the bar's place."""
-        if self._bars is not None and self._task is not None:
-            self._bars.remove_task(self._task)
-        if not self._quiet:
-            line = f"{self._stage:<28} {seconds:6.1f} s"
-            if self._bars is not None:
-                self._bars.console.print(line, highlight=False)
-            else:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+        """Put a finished line in the bar's place, and below it what was said of the stage meanwhile."""
+        if self._bar is not None:
+            self._bar.clear()
+        self._say(f"{self._stage:<{NAME}} {seconds:6.1f} s")
+        self._stage = ""
+        details, self._details = self._details, []
+        for each in details:
+            self.detail(each)
+
+    def detail(self, message: str) -> None:
+        """Print it, indented below the line of its stage."""
+        if not self._verbose:
+            return
+        if self._stage:
+            self._details.append(message)
+        else:
+            self._say(f"  {printable(message)}")
 
     def warn(self, message: str) -> None:
         """Print a warning above the bars."""
-        if self._bars is not None:
-            self._bars.console.print(f"warning: {message}", highlight=False, markup=False)
+        if self._console is not None:
+            self._console.print(
+                f"warning: {printable(message)}", highlight=False, markup=False, soft_wrap=True
+            )
         else:
             print_warning(message)
 
+    def _say(self, line: str) -> None:
+        if self._quiet:
+            return
+        if self._console is not None:
+            self._console.print(line, **_PLAIN)
+        else:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
 
 @contextmanager
-def console_progress(*, quiet: bool) -> Iterator[ConsoleProgress]:
+def console_progress(*, quiet: bool, verbose: bool = False) -> Iterator[ConsoleProgress]:
     """Progress on stderr: bars where it is a terminal, lines where it is not, warnings only when quiet.
 
     Python's own warnings are shown in the same way.
     """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        with _warnings_to(ConsoleProgress(None, quiet=quiet)) as progress:
+        with _warnings_to(ConsoleProgress(None, quiet=quiet, verbose=verbose)) as progress:
             yield progress
         return
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        Progress(*columns, console=console, transient=True) as bars,
-        _warnings_to(ConsoleProgress(bars, quiet=False)) as progress,
+        Progress(*columns(console), console=console, transient=True) as bars,
+        _warnings_to(ConsoleProgress(bars, quiet=False, verbose=verbose)) as progress,
     ):
         yield progress
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from compiler.cli.host import require_host
+from compiler.cli.options import verbose_option
 from targets.cli.completing import complete_files
 from targets.cli.inspect import length_option, products_option, show_bundle
 from targets.cli.options import BundleArgument, identity_options, print_json, print_text
@@ -19,6 +20,7 @@ from targets.errors import UsageError
 @identity_options
 @length_option
 @products_option
+@verbose_option
 @click.option("--task", help="Of a model: its task, where the checkpoint's architecture does not say it.")
 @click.option("--revision", help="Of a hub id: branch, tag or commit.")
 def inspect_command(
@@ -28,6 +30,7 @@ def inspect_command(
     key: Path | None,
     length: int | None,
     products: bool,
+    verbose: bool,
     task: str | None,
     revision: str | None,
 ) -> None:
@@ -45,7 +48,7 @@ def inspect_command(
         raise UsageError(f"--products is for bundles, and {model} is none", "leave --products out")
     require_host(f"{model} is not a bundle, and inspecting a model")
     _refuse_empty(Path(model))
-    _show_model(model, as_json, length, task, revision)
+    _show_model(model, as_json, length, task, revision, verbose)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -75,13 +78,20 @@ def _refuse_options(model: str, options: dict[str, object]) -> None:
 
 
 def _show_model(
-    model: str, as_json: bool, length: int | None, task: str | None, revision: str | None
+    model: str,
+    as_json: bool,
+    length: int | None,
+    task: str | None,
+    revision: str | None,
+    verbose: bool,
 ) -> None:
     from compiler.cli.console import console_progress
     from compiler.cli.inspect_report import inspection_lines
-    from compiler.inspection import LENGTH, inspect_model
 
-    with console_progress(quiet=as_json) as progress:
+    with console_progress(quiet=as_json, verbose=verbose) as progress:
+        # Importing torch takes seconds.
+        from compiler.inspection import LENGTH, inspect_model
+
         found = inspect_model(
             model,
             length=LENGTH if length is None else length,

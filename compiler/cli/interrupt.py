@@ -7,19 +7,29 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Final, NoReturn
 
+from targets.cli_errors import INTERRUPTED
+from targets.temporary import remove_held
+
+PATIENCE: Final = 0.6
+"""Seconds that what runs in native code has to come back to Python."""
 _AGAIN: Final = 0.05
+_CLEAR_LINE: Final = "\r\x1b[2K\x1b[?25h"
+"""Takes a bar away and shows the cursor that it hid."""
 
 
 @contextmanager
 def kept_interrupts() -> Iterator[None]:
-    """Send Ctrl-C once more where Python could only ignore it.
+    """Send Ctrl-C once more where Python could only ignore it, and answer it where Python cannot.
 
     An interrupt that falls into a destructor or a weak reference's callback, of which importing torch
-    runs thousands, is reported and dropped, and the compile would go on.
+    runs thousands, is reported and dropped, and the compile would go on. One that falls into a long call of
+    native code waits for its end; see `Watchdog`.
     """
     before = sys.unraisablehook
 
@@ -33,9 +43,70 @@ def kept_interrupts() -> Iterator[None]:
 
     sys.unraisablehook = hook
     try:
-        yield
+        with watched(Watchdog(_end_now)):
+            yield
     finally:
         sys.unraisablehook = before
+
+
+class Watchdog:
+    """Ends the process if the main thread does not answer an interrupt.
+
+    Args:
+        end: called, by another thread, when it has not.
+        patience: seconds that the main thread has.
+    """
+
+    def __init__(self, end: Callable[[], object], patience: float = PATIENCE) -> None:
+        """Watches nothing yet."""
+        self._end = end
+        self._patience = patience
+        self._answered = threading.Event()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler, which runs in the main thread as soon as that is in Python again."""
+        self._answered.set()
+        signal.default_int_handler(number, frame)
+
+    def watch(self, pipe: int) -> None:
+        """Reads the signals that C's own handler writes at once, until the pipe is closed."""
+        while number := os.read(pipe, 1):
+            if number[0] == signal.SIGINT and not self._answered.wait(self._patience):
+                self._end()
+            self._answered.clear()
+
+
+@contextmanager
+def watched(watchdog: Watchdog) -> Iterator[None]:
+    """Within, the watchdog sees every interrupt; nothing is done where interrupts are ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    thread = threading.Thread(target=watchdog.watch, args=(reader,), name="interrupts", daemon=True)
+    thread.start()
+    other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, watchdog.handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.set_wakeup_fd(other)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+
+
+def _end_now() -> NoReturn:
+    """What `main_guard` would do, while the main thread is still in native code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        remove_held()
+    text = "error: interrupted\n"
+    with suppress(OSError):
+        os.write(2, (f"{_CLEAR_LINE}{text}" if os.isatty(2) else text).encode())
+    os._exit(INTERRUPTED)
 
 
 def leave(code: int) -> NoReturn:

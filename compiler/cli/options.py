@@ -28,6 +28,19 @@ def folder(*names: str, **settings: Any) -> Decorator[Any]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+def verbose_option(function: Command) -> Command:
+    """Adds whether to say more."""
+    return _together(
+        function,
+        click.option(
+            "--verbose",
+            "-v",
+            is_flag=True,
+            help="Say what each pass and choice came to as well; nothing with --json.",
+        ),
+    )
+
+
 def column_options(function: Command) -> Command:
     """Adds the names of the columns."""
     return _together(
@@ -262,6 +275,7 @@ def output_options(function: Command) -> Command:
         ),
         click.option("--keep-debug", is_flag=True, help="Write ranges and decisions to NAME-TARGET.debug/."),
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
+        verbose_option,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),
     )
 

@@ -234,12 +234,12 @@ def _time(reference: TorchReference, session: Session, clock: Clock) -> tuple[Sh
     backends = {"fp32": TorchBackend(reference, attention=_ATTENTION), "bundle": session.backend}
     shapes = fitting_shapes(session.encoder.max_length)
     found = []
-    with clock.stage("timing both models", len(shapes)) as advance:
+    with clock.stage("timing both models") as steps:
         for batch, tokens in shapes:
+            steps.expect(_TURNS, last=(batch, tokens) == shapes[-1])
             feeds = full_feeds(session.encoder.vocab_size, batch, tokens)
-            times = interleave(backends, feeds, turns=_TURNS, seconds=_SECONDS)
+            times = interleave(backends, feeds, turns=_TURNS, seconds=_SECONDS, advance=steps)
             fp32, bundle = times["fp32"], times["bundle"]
             ratio = speedup(fp32, bundle)
             found.append(ShapeLatency(batch, tokens, median_ms(fp32), median_ms(bundle), ratio))
-            advance(1)
     return tuple(found)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compiler.latency import Feeds, Times, interleave
+from compiler.progress import Steps
 from compiler.prune.cost import flops_of_group
 from compiler.prune.materialize import materialize
 from compiler.prune.modules import PrunableModule, find_modules
@@ -138,7 +139,7 @@ def measure(
     precision: str,
     align: int = 64,
     seed: int = 0,
-    advance: Advance | None = None,
+    steps: Steps | None = None,
 ) -> Latency:
     """Time the whole model with all modules of one kind cut to one level, against the whole, in turns.
 
@@ -153,17 +154,19 @@ def measure(
         precision: for the record.
         align: neurons are timed in multiples of it.
         seed: of the turns' orders.
-        advance: called with 1 for every model made, and 1 for the timing of all; see `steps`.
+        steps: told of every model made, and then of the turns.
     """
     kinds = _by_kind(find_modules(model).modules)
+    if steps is not None:
+        steps.expect(1 + sum(len(levels_to_time(each[0], align)) for each in kinds.values()), last=False)
     with ExitStack() as stack:
         backends: dict[str, Backend] = {}
 
         def add(name: str, graph: ir.Model) -> None:
             backends[name] = load(graph)
             stack.callback(backends[name].close)
-            if advance is not None:
-                advance(1)
+            if steps is not None:
+                steps(1)
 
         add(DENSE, model)
         for kind, members in kinds.items():
@@ -173,21 +176,15 @@ def measure(
                     _name(kind, level),
                     materialize(model, dict.fromkeys([each.name for each in members], kept)),
                 )
-        times = interleave(backends, feeds, turns=TURNS, seconds=SECONDS, seed=seed)
-        if advance is not None:
-            advance(1)
+        if steps is not None:
+            steps.expect(TURNS)
+        times = interleave(backends, feeds, turns=TURNS, seconds=SECONDS, seed=seed, advance=steps)
         runtime = backends[DENSE].name
     curves = {kind: _curve(kind, members, times, align) for kind, members in kinds.items()}
     batch, tokens = feeds["input_ids"].shape
     spent = sum(len(members) * curves[kind].ms[-1] for kind, members in kinds.items())
     fixed = round(max(float(np.median(times[DENSE])) - spent, 0.0), _DIGITS)
     return Latency("measured", runtime, precision, (batch, tokens), fixed, curves)
-
-
-def steps(model: ir.Model, align: int) -> int:
-    """How often `measure` calls its `advance`."""
-    kinds = _by_kind(find_modules(model).modules)
-    return 2 + sum(len(levels_to_time(members[0], align)) for members in kinds.values())
 
 
 def estimate(

@@ -10,6 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.sampler import thinned
+from compiler.ir.work import Texts
+from compiler.progress import in_turn, spread
 from compiler.prune.allocate import Level, Module, allocate, allocate_uniform
 from compiler.prune.baselines import magnitude_scores, ranked_path, wanda_scores
 from compiler.prune.cost import Costs, Flops, total
@@ -23,6 +25,7 @@ from compiler.prune.options import PruneOptions
 from compiler.prune.refit import Refit
 from compiler.prune.sequential import Cut, solve_in_sequence
 from compiler.prune.statistics import Batches, Statistics, gather, weights_of
+from compiler.prune.work import gather_works, gradient_works, path_work
 from targets.errors import UnsupportedError, UsageError
 
 STEP: Final = 32
@@ -135,7 +138,7 @@ class Pruner:
 
     @property
     def steps(self) -> int:
-        """How often `weigh` calls its `advance`."""
+        """The steps that `weigh` tells its `advance` of."""
         batches = len(thinned(self._batches, MOST_TOKENS)) if self._answers else 0
         return 2 * len(self.modules) + batches
 
@@ -143,20 +146,20 @@ class Pruner:
         """The error of every module at every level; the first call that needs it makes it.
 
         Args:
-            advance: called with 1 as work is done, `steps` times.
+            advance: called with steps in proportion to the work done, `steps` in all.
         """
         if self.weighed:
             return
+        told = self._in_turn(advance or (lambda _: None))
         if not self._statistics:
-            self._moments = self._differentiated(advance)
+            self._moments = self._differentiated(told)
             self._statistics = gather(
-                self._model, self.modules, self._batches, threads=self._options.threads, advance=advance
+                self._model, self.modules, self._batches, threads=self._options.threads, advance=told
             )
         moments = self._moments if self._options.metric else {}
         for module in self.modules:
             self._paths[module.name] = self._path(module, moments.get(module.name))
-            if advance is not None:
-                advance(1)
+            told(1)
 
     def like(self, options: PruneOptions) -> Pruner:
         """The same statistics, once weighed, with other ways to choose and to solve."""
@@ -224,7 +227,7 @@ class Pruner:
         Args:
             kept: from `allocate`; where nothing goes, the graph is the same.
             length: tokens of the text that FLOPs are reported for.
-            advance: called with 1 after every module.
+            advance: called with steps in proportion to the work done, `sequential.STEPS` in all.
         """
         self.weigh()
         cuts = [self._cut(each, kept.get(each.name, each.groups)) for each in self.modules]
@@ -245,7 +248,17 @@ class Pruner:
         model = materialize(self._model, left, weights) if left else self._model
         return Pruned(model, done, share, length, self.declined, refits)
 
-    def _differentiated(self, advance: Advance | None) -> Mapping[str, Matrix]:
+    def _in_turn(self, advance: Advance) -> Advance:
+        """What is called with 1 after each piece of `weigh`."""
+        works: list[float] = []
+        if not self._statistics:
+            if self._answers:
+                works += gradient_works(self._model, thinned(self._batches, MOST_TOKENS))
+            works += gather_works(self._model, self.modules, Texts.of(self._batches))
+        works += [path_work(each) for each in self.modules]
+        return in_turn(spread(advance, self.steps, sum(works)), works)
+
+    def _differentiated(self, advance: Advance) -> Mapping[str, Matrix]:
         if not self._answers or not self.modules:
             return {}
         options = self._options

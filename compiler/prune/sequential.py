@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -11,13 +11,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compiler.ir.linear import Linear
+from compiler.ir.work import Texts
+from compiler.progress import in_turn, spread
 from compiler.prune.materialize import Weights, channels
 from compiler.prune.modules import PrunableModule
 from compiler.prune.moments import Matrix, Moments
 from compiler.prune.refit import Refit, refit
 from compiler.prune.statistics import Batches, weights_of
 from compiler.prune.walk import Walk
+from compiler.prune.work import refit_work
 
+STEPS: Final = 100
 Scope = Literal["none", "readers", "all"]
 WIDEST: Final = 8192
 """Outputs of a product beyond which it is left as it is: a vocabulary's rows are tied to the embeddings."""
@@ -80,7 +84,7 @@ def solve_in_sequence(
         batches: feeds with `attention_mask`.
         scope: "none" solves nothing, "readers" what reads a module's channels, "all" every product.
         threads: for onnxruntime, 0 for every core.
-        advance: called with 1 after every module.
+        advance: called with steps in proportion to the work done, `STEPS` in all.
 
     Returns:
         Weights by the product's name, for readers of what was cut and whatever was solved; and what came of
@@ -89,26 +93,40 @@ def solve_in_sequence(
     weights = {each.module.reader.name: _spread(each, each.weight, None) for each in cuts if each.changes}
     refits: dict[str, Refit] = {}
     if scope == "none" or not weights:
+        if advance is not None:
+            advance(STEPS)
         return weights, refits
     by_reader = {each.module.reader.matmul: each for each in cuts}
     by_writer = {writer.matmul: each for each in cuts for writer in each.module.writers}
     walk = Walk(model, batches, both=True, threads=threads)
-    started = False
+    chosen = _to_solve(walk.linears, by_reader, scope)
+    works = [refit_work(each, Texts.of(batches), solved=each in chosen) for each in walk.linears]
+    report = in_turn(spread(advance or (lambda _: None), STEPS, sum(works)), works)
     for group in walk.groups():
         for linear in group:
-            cut = by_reader.get(linear.matmul)
-            started = started or (cut is not None and cut.changes)
-            if cut is not None and advance is not None:
-                advance(1)
-            if not started or linear.weight_array.shape[1] > WIDEST or (cut is None and scope != "all"):
+            if linear not in chosen:
+                report(1)
                 continue
+            cut = by_reader.get(linear.matmul)
             problem = _problem(linear, cut, by_writer.get(linear.matmul))
             done = _solve(walk, problem)
             refits[linear.name] = done
             if done.ridge is not None or (cut is not None and cut.changes):
                 weights[linear.name] = _merged(problem, done)
                 walk.give(linear, *weights[linear.name])
+            report(1)
     return weights, refits
+
+
+def _to_solve(linears: Sequence[Linear], by_reader: Mapping[ir.Node, Cut], scope: Scope) -> set[Linear]:
+    """From the first product on that lost channels."""
+    reached = (by_reader.get(each.matmul) for each in linears)
+    first = next(index for index, cut in enumerate(reached) if cut is not None and cut.changes)
+    return {
+        each
+        for each in linears[first:]
+        if each.weight_array.shape[1] <= WIDEST and (scope == "all" or each.matmul in by_reader)
+    }
 
 
 def _problem(linear: Linear, reads: Cut | None, writes: Cut | None) -> _Problem:

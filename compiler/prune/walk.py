@@ -69,6 +69,11 @@ class Walk:
         self._pruned: list[_Values] = [dict(feeds) for feeds in batches] if both else []
         self._given: dict[str, tuple[Array, Array | None]] = {}
 
+    @property
+    def linears(self) -> list[Linear]:
+        """The products in the order of the groups."""
+        return [linear for group in self._groups for linear in group]
+
     def __len__(self) -> int:
         """The number of groups."""
         return len(self._groups)

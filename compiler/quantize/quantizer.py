@@ -10,12 +10,16 @@ import numpy as np
 import onnx_ir as ir
 
 from calibration.cache import ArrayCache
+from calibration.sampler import thinned
 from compiler.ir.edit import constant, sweep
 from compiler.ir.encoder import EncoderGraph
 from compiler.ir.execute import clone
 from compiler.ir.linear import linears_of
+from compiler.ir.work import Texts, run_work
+from compiler.progress import in_turn, spread
 from compiler.quantize import ranges
 from compiler.quantize.apply_smoothing import apply_smoothing
+from compiler.quantize.cost import site_work
 from compiler.quantize.layer import Noise, QuantizedSite, quantize_site
 from compiler.quantize.options import QuantizeOptions
 from compiler.quantize.plan import HEAD, AttentionPlan, Decision, LinearPlan, QParam, QuantPlan, QWeight
@@ -23,7 +27,7 @@ from compiler.quantize.sites import Site, sites_of
 from compiler.quantize.smooth import Smoothing, Transform
 from compiler.quantize.split import split_outliers
 from compiler.quantize.statistics import Batches, ChannelRange, Progress, collect
-from compiler.quantize.streams import Streams
+from compiler.quantize.streams import MOST_TOKENS, Streams
 from compiler.quantize.weights import quantize_columns, quantize_rows
 from targets.spec import QuantScheme
 
@@ -67,18 +71,26 @@ def quantize_static(
         batches: calibration feeds.
         scheme: the target's rules for its runtime.
         options: see `QuantizeOptions`.
-        advance: called with a number of texts as work is done, twice those of the batches in all.
+        advance: called with steps in proportion to the work done, `passes_over` in all.
         cache: for the ranges.
     """
     model = clone(model)
     sites = sites_of(model)
     names = {str(site.value.name) for site in sites} | _attention_operands(model, scheme)
-    known = collect(model, names, batches, threads=options.threads, advance=advance, cache=cache)
+    texts = Texts.of(batches)
+    watching = run_work([each for site in sites for each in site.linears], texts)
+    works = [site_work(site, Texts.of(thinned(batches, MOST_TOKENS)), options) for site in sites]
+    report = spread(advance or (lambda _: None), passes_over(batches), watching + sum(works))
+
+    def watched(seen: int) -> None:
+        report(watching * seen / texts.number)
+
+    known = collect(model, names, batches, threads=options.threads, advance=watched, cache=cache)
     if options.split:
         known = split_outliers(model, known)
         sweep(model.graph)
         sites = sites_of(model)
-    done = _quantize_sites(model, sites, batches, known, scheme, options, advance)
+    done = _quantize_sites(model, sites, batches, known, scheme, options, in_turn(report, works))
     plan = QuantPlan(
         linears=_linears(model, sites, done),
         attentions=_attentions(model, sites, done, known, scheme),
@@ -94,7 +106,7 @@ def quantize_static(
 
 
 def passes_over(batches: Batches) -> int:
-    """The number of texts that `quantize_static` tells `advance` of."""
+    """The steps that `quantize_static` tells `advance` of: both passes over every text."""
     return 2 * sum(len(feeds["attention_mask"]) for feeds in batches)
 
 
@@ -105,17 +117,15 @@ def _quantize_sites(
     known: Mapping[str, ChannelRange],
     scheme: QuantScheme,
     options: QuantizeOptions,
-    advance: Progress | None,
+    advance: Progress,
 ) -> list[QuantizedSite]:
     streams = Streams(model, sites, batches, sequential=options.sequential, threads=options.threads)
-    texts = sum(len(feeds["attention_mask"]) for feeds in batches)
     done = []
     for index, site in enumerate(sites):
         rows = streams.rows(index)
         done.append(quantize_site(site, rows, known[str(site.value.name)], scheme, options))
         streams.step(index, done[-1])
-        if advance is not None:
-            advance(texts * (index + 1) // len(sites) - texts * index // len(sites))
+        advance(1)
     return done
 
 

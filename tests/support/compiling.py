@@ -39,17 +39,23 @@ def require_target() -> None:
 
 @dataclass
 class Recorder:
-    """Progress that remembers: finished stages, and warnings."""
+    """Progress that remembers: finished stages, warnings and details."""
 
     started: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     steps: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def start(self, stage: str, total: int | None) -> None:
         self.started.append(stage)
         self.totals[stage] = total
+
+    def expect(self, total: int, *, last: bool) -> None:
+        assert isinstance(last, bool)
+        stage = self.started[-1]
+        self.totals[stage] = (self.totals[stage] or 0) + total
 
     def advance(self, steps: int) -> None:
         stage = self.started[-1]
@@ -58,6 +64,9 @@ class Recorder:
     def finish(self, seconds: float) -> None:
         assert seconds >= 0
         self.finished.append(self.started[-1])
+
+    def detail(self, message: str) -> None:
+        self.details.append(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
