@@ -10,10 +10,14 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
+from calibration.sampler import thinned
 from compiler.ir.linear import linears_of
+from compiler.ir.work import Texts
 from compiler.options import CompileOptions
 from compiler.preparation import Prepared
-from compiler.quantize.layer import SEARCH_ROWS
+from compiler.quantize.cost import site_work
+from compiler.quantize.options import QuantizeOptions
+from compiler.quantize.sites import sites_of
 from compiler.quantize.streams import MOST_TOKENS
 from compiler.reference import ReferenceBackend
 from compiler.texts import TextFeeds, items_of, text_feeds
@@ -23,12 +27,10 @@ _REPEATS: Final = 5
 _SIDE: Final = 512
 _MEGABYTE: Final = 1e6
 
-# Fitted to compiles of models of 22 and 110 million parameters, of 100 to 1,000 calibration texts. They are
-# passes over a layer's tokens, over the rows that ranges are searched on, and over its Hessian.
-_TOKEN_PASSES: Final = 11.0
-_SEARCH_PASSES: Final = 30.0
-_HESSIAN_PASSES: Final = 4.0
-_SITE_SECONDS: Final = 0.4
+_OBSERVED: Final = 1.5
+"""Runs of the float model that finding the ranges takes as long as."""
+_CALIBRATED: Final = 1.3
+"""What is not in the operations that `site_work` counts; fitted to models of 22 and 110 million weights."""
 _INT8_SHARE: Final = 0.6
 _TIMED_RUNS: Final = 50
 _TIMED_TOKENS: Final = 128 * 9
@@ -147,13 +149,9 @@ def _stages(
 
 def _calibrating(model: ir.Model, texts: TextFeeds, speeds: Speeds) -> float:
     """Ranges over all texts, then each layer on at most `MOST_TOKENS` of their tokens."""
-    shapes = [each.weight_array.shape for each in linears_of(model.graph)]
-    sites = len({each.input for each in linears_of(model.graph)})
-    rows = min(_tokens(texts), MOST_TOKENS)
-    passes = _TOKEN_PASSES * rows + _SEARCH_PASSES * SEARCH_ROWS
-    work = sum(2.0 * width * out * (passes + _HESSIAN_PASSES * width) for width, out in shapes)
-    ranges = 1.5 * _tokens(texts) * speeds.token_seconds
-    return float(ranges + _SITE_SECONDS * sites + work / speeds.multiply)
+    some = Texts.of(thinned(texts.feeds, MOST_TOKENS))
+    work = sum(site_work(site, some, QuantizeOptions()) for site in sites_of(model))
+    return _OBSERVED * _tokens(texts) * speeds.token_seconds + _CALIBRATED * work / speeds.multiply
 
 
 def _tokens(texts: TextFeeds | None) -> int:

@@ -145,6 +145,8 @@ class Packer:
             quantization=best.quantized.plan.to_json(),
             runs_here=machine().fits(draft.spec) and not draft.spec.devices,
             emulation=draft.spec.emulation,
+            timing=draft.timing,
+            reported=self._options.report,
         )
 
     def _write(

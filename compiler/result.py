@@ -12,6 +12,7 @@ from compiler.validate import Validation
 from targets.errors import UsageError
 
 if TYPE_CHECKING:
+    from compiler.report.facts import Timing
     from compiler.report.report import Report
 
 
@@ -35,6 +36,8 @@ class BundleResult:
         runs_here: whether this machine can run it.
         emulation: the CPU that can stand for its target; None where none can. What follows `seconds` is not
             in the JSON of a compile, but for `reproduces`.
+        reported: whether it has a report.html.
+        timing: against FP32 in the same runtime; None where it was not measured.
         reproduces: whether it has the content digest of the record that it was compiled from; None, and not
             in the JSON, where it was compiled from none.
         differences: what differs from that record, and why, in one line.
@@ -54,6 +57,8 @@ class BundleResult:
     pruning: Mapping[str, Any] = field(default_factory=dict)
     runs_here: bool = True
     emulation: str | None = None
+    timing: Timing | None = None
+    reported: bool = False
     reproduces: bool | None = None
     differences: str = ""
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import click
 
-from targets.errors import BertcError, UsageError
+from targets.errors import INTERRUPTED, BertcError, UsageError
 
 DEBUG_VARIABLE = "BERTC_DEBUG"
-INTERRUPTED = 130
 
 
 def main_guard(command: click.Command, argv: Sequence[str] | None = None, prog_name: str = "bertc") -> int:

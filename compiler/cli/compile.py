@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,10 @@ from compiler.cli.options import (
 from targets.cli.completing import complete_files
 from targets.cli.options import print_json, print_text
 from targets.errors import UsageError
+
+if TYPE_CHECKING:
+    from compiler.dry_run import CompilePlan
+    from compiler.result import CompileResult
 
 
 @click.command("compile", short_help="Compile a checkpoint for a device.")
@@ -65,59 +69,40 @@ def compile_command(
         model, targets = file.pop("model", model), file.pop("target", targets)
         output = file.pop("output", output)
         options.update(file)
+    if dry_run and from_manifest is not None:
+        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
     from compiler.cli.console import console_progress, print_summary
 
-    if dry_run:
-        _dry_run(context, model, targets, output, as_json, from_manifest, options)
-        return
+    done: CompilePlan | CompileResult
     with console_progress(quiet=as_json, verbose=verbose) as progress:
         # Importing torch takes seconds.
         from compiler.compile import compile_model
+        from compiler.dry_run import CompilePlan, plan_compile
         from compiler.replay.compile import compile_from_manifest
 
         if from_manifest is not None:
             given: Any = {name: value for name, value in options.items() if _is_given(context, name)}
-            result = compile_from_manifest(
+            done = compile_from_manifest(
                 from_manifest, output, model=model, target=_only(targets), progress=progress, **given
             )
-        elif model is not None:
-            result = compile_model(model, output, target=targets or ("native",), progress=progress, **options)
+        elif model is None:
+            raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
         else:
-            raise _no_model(context)
+            work = plan_compile if dry_run else compile_model
+            done = work(model, output, target=targets or ("native",), progress=progress, **options)
     if as_json:
-        print_json(result.to_json())
+        print_json(done.to_json())
+    elif isinstance(done, CompilePlan):
+        _print_plan(done)
     else:
-        print_summary(result)
+        print_summary(done)
 
 
-def _dry_run(
-    context: click.Context,
-    model: str | None,
-    targets: tuple[str, ...],
-    output: Path,
-    as_json: bool,
-    from_manifest: Path | None,
-    options: dict[str, Any],
-) -> None:
-    from compiler.cli.console import console_progress
+def _print_plan(plan: CompilePlan) -> None:
     from compiler.cli.plan_report import plan_lines
-    from compiler.dry_run import plan_compile
 
-    if from_manifest is not None:
-        raise UsageError("--dry-run does not go with --from-manifest", "leave one of them out")
-    if model is None:
-        raise _no_model(context)
-    with console_progress(quiet=as_json) as progress:
-        plan = plan_compile(model, output, target=targets or ("native",), progress=progress, **options)
-    if as_json:
-        print_json(plan.to_json())
-        return
     for line in plan_lines(plan):
         print_text(line)
-
-
-def _no_model(context: click.Context) -> click.MissingParameter:
-    return click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -13,7 +13,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from compiler.cli.bars import NAME, Bar, columns
-from compiler.report.text import precision_rows, pruning_rows, reproduction_rows, validation_rows
+from compiler.report.files import PAGE
+from compiler.report.text import (
+    precision_rows,
+    pruning_rows,
+    reproduction_rows,
+    speedup_text,
+    validation_rows,
+)
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning, printable
 
@@ -129,6 +136,8 @@ def print_summary(result: CompileResult) -> None:
     for bundle in result.bundles:
         console.print(_table(bundle))
         console.print(f"{bundle.path}", highlight=False, markup=False)
+        if bundle.reported:
+            console.print(f"report: {bundle.path / 'report' / PAGE}", highlight=False, markup=False)
         console.print(_next_step(bundle), highlight=False, markup=False)
 
 
@@ -164,5 +173,7 @@ def _table(bundle: BundleResult) -> Table:
             times = ", ".join(f"{shape}: {median:.1f} ms" for shape, median in each["p50_ms"].items())
             chosen = " (chosen)" if each["runtime"] == bundle.runtime else ""
             table.add_row(f"latency, {each['runtime']}", f"{times}{chosen}")
+    if bundle.timing is not None:
+        table.add_row("speed-up", speedup_text(bundle.timing))
     table.add_row("time", f"{sum(bundle.seconds.values()):.0f} s")
     return table

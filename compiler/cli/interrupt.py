@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
-from targets.cli_errors import INTERRUPTED
+from targets.errors import INTERRUPTED
 from targets.temporary import remove_held
 
 PATIENCE: Final = 0.6

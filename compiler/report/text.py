@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from compiler.report.facts import Timing
 from compiler.validate import Validation
 
 SELF_TEST_HINT: Final = (
@@ -63,6 +64,13 @@ def precision_rows(quantization: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["agreement"] is not None:
         text += f", agreement {100 * found['agreement']:.2f}%"
     return [("products", f"{chosen} in INT8; {kept}"), ("held-out", text)]
+
+
+def speedup_text(timing: Timing) -> str:
+    """How many times as fast as FP32, where and how."""
+    value, low, high = timing.speedup
+    shape = f"{timing.batch}x{timing.tokens}"
+    return f"{value:.2f}x ({low:.2f} to {high:.2f}) as fast as FP32 in the same runtime at {shape}"
 
 
 def describe(validation: Validation) -> str:

@@ -21,7 +21,7 @@ from compiler.options import CompileOptions
 from targets.errors import UsageError
 from tests.support.compiling import Ran, bertc
 
-ELSEWHERE = {"json", "config", "from-manifest", "dry-run"}
+ELSEWHERE = {"json", "config", "from-manifest", "dry-run", "verbose"}
 """Flags of `bertc compile` that are of one run, and no options of the compile."""
 FLAGS = {
     max(each.opts, key=len).removeprefix("--"): each
