@@ -1,4 +1,4 @@
-"""The pages name commands, flags and choices that bertc has; and the tool that runs them reads pages right."""
+"""Pages name commands, flags and choices that bertc has; the tool that runs them reads pages right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_pages_name_what_bertc_has(page: Path) -> None:
         if said is not None:
             wrong.append(f"line {each.line}: {said}")
     for inline in inline_commands(text):
-        wrong += [f"{inline}: no {flag}" for flag in unknown_flags(GROUP, words(inline)[1:])]
+        wrong += [f"{inline}: no {flag}" for flag in unknown_flags(GROUP, inline.split()[1:])]
     assert wrong == []
 
 
@@ -154,7 +154,9 @@ def test_placeholders_are_replaced() -> None:
 
 
 def test_long_commands_are_made_short_and_the_gate_is_opened() -> None:
-    assert quickened("bertc tune X.bundle | head", None) == f"bertc tune {QUICK['bertc tune']} X.bundle | head"
+    assert (
+        quickened("bertc tune X.bundle | head", None) == f"bertc tune {QUICK['bertc tune']} X.bundle | head"
+    )
     assert quickened("bertc bench X.bundle --seconds 3", None) == "bertc bench X.bundle --seconds 3"
     assert quickened("bertc compile M --max-drop 0.02", "1") == "bertc compile --max-drop 1 M"
     assert quickened("bertc compile M --max-drop 0.02", None) == "bertc compile M --max-drop 0.02"

@@ -17,7 +17,10 @@ def complaint(group: click.Group, argv: Sequence[str]) -> str | None:
     given = [word for word in argv if word != ELLIPSIS]
     try:
         _check(
-            group, click.Context(group, "bertc", **group.context_settings), given, whole=given == list(argv)
+            group,
+            click.Context(group, info_name="bertc", **group.context_settings),
+            given,
+            whole=given == list(argv),
         )
     except click.UsageError as error:
         return error.format_message()
@@ -55,5 +58,5 @@ def _check(command: click.Command, context: click.Context, argv: list[str], *, w
         inner = command.get_command(context, rest[0])
         if inner is None:
             raise click.UsageError(f"bertc has no command {rest[0]!r}", context)
-        below = click.Context(inner, inner.name, parent=context, **inner.context_settings)
+        below = click.Context(inner, parent=context, info_name=inner.name, **inner.context_settings)
         _check(inner, below, rest[1:], whole=whole)

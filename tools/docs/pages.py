@@ -73,7 +73,7 @@ def inline_commands(text: str) -> list[str]:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Fenced blocks, and blocks indented by four spaces after an empty line."""
+    """Fenced blocks, and paragraphs indented by four spaces."""
     lines = text.splitlines()
     at = 0
     while at < len(lines):
@@ -83,9 +83,9 @@ def blocks(text: str) -> Iterator[Block]:
             end = next((n for n in range(start, len(lines)) if lines[n].startswith(fence[1])), len(lines))
             yield Block(start + 1, fence[2], tuple(lines[start:end]))
             at = end + 1
-        elif lines[at].startswith("    ") and (at == 0 or not lines[at - 1].strip()):
+        elif lines[at].startswith("    ") and lines[at].strip() and (at == 0 or not lines[at - 1].strip()):
             end = start
-            while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
+            while end < len(lines) and lines[end].startswith("    ") and lines[end].strip():
                 end += 1
             yield Block(start + 1, None, tuple(line[4:] for line in lines[start:end]))
             at = end

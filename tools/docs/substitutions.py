@@ -73,7 +73,9 @@ def quickened(text: str, max_drop: str | None) -> str:
 
     A checkpoint of random weights says nothing of accuracy: its gate must not decide.
     """
-    added = [flags for start, flags in QUICK.items() if text.startswith(start) and flags.split()[0] not in text]
+    added = [
+        flags for start, flags in QUICK.items() if text.startswith(start) and flags.split()[0] not in text
+    ]
     if max_drop is not None and re.match(r"bertc (compile|validate)\b", text):
         text = re.sub(r" --(max-drop|min-agreement) \S+", "", text)
         added.append(f"--max-drop {max_drop}")
