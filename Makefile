@@ -20,7 +20,7 @@ CLIENTS_NEW := $(CLIENTS_VENV)-new/.stamp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test browser lint bench clients clean
+.PHONY: help demo test browser lint bench clients docs-test clean
 
 help:
 	@echo "make demo      install, compile real weights for this machine and print the result"
@@ -29,6 +29,7 @@ help:
 	@echo "make lint      ruff, mypy and the import rules"
 	@echo "make bench     the timings that the README quotes"
 	@echo "make clients   the answers of Hugging Face's clients that load bundles, beside bertc's"
+	@echo "make docs-test the commands of the README, the tutorials and the examples"
 	@echo "make clean     remove $(VENV), caches and build output"
 
 demo: $(DEMO)
@@ -61,6 +62,9 @@ bench: $(DEMO)
 clients: $(DEV) $(DEMO) $(CLIENTS) $(CLIENTS_NEW)
 	$(BIN)/python -m tools.client_answers --python $(CLIENTS_VENV)/bin/python \
 	  --python $(CLIENTS_VENV)-new/bin/python $(CLIENTS_ARGS)
+
+docs-test: $(DEV)
+	$(BIN)/python -m tools.docs_commands $(DOCS_ARGS)
 
 clean:
 	rm -rf $(VENV) $(CLIENTS_VENV) $(CLIENTS_VENV)-new build dist bertc.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
