@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.cli.interrupt import kept_interrupts, leave
+from compiler.cli.interrupt import INTERRUPTED, kept_interrupts, leave
 
 
 def main() -> None:
@@ -15,5 +15,5 @@ def main() -> None:
         with kept_interrupts():
             code = main_guard(make_group())
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     leave(code)

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
 
-from targets.cli_errors import INTERRUPTED
 from targets.temporary import remove_held
 
+INTERRUPTED: Final = 130
 PATIENCE: Final = 0.6
 """Seconds that what runs in native code has to come back to Python."""
 _AGAIN: Final = 0.05

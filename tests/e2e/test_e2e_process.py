@@ -302,7 +302,8 @@ def test_it_says_what_it_does_where_nobody_watches(onnx_model: Path, data: Path,
     assert code == 0, err
     stages = [line[:28].rstrip() for line in err.splitlines()]
     assert stages == [
-        *("reading the checkpoint", "tracing", "rewriting the graph", "evaluating FP32", "calibrating"),
+        *("reading the checkpoint", "reading the texts", "tracing", "rewriting the graph"),
+        *("evaluating FP32", "calibrating"),
         *("lowering to onnxruntime", "validating on onnxruntime", "recording golden outputs"),
         *("timing against FP32", "packaging"),
     ]
