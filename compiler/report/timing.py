@@ -48,18 +48,18 @@ def measure(
     """
     ((batch, tokens),) = fitting_shapes(max_length, (SHAPE,))
     profile = spec.runtime(candidates[0].artifact.runtime)
-    with ExitStack() as stack:
+    with clock.stage("timing against FP32") as steps, ExitStack() as stack:
         artifacts = {str(place): each.artifact for place, each in enumerate(candidates)}
         artifacts[_FP32] = quick_artifact(dense, profile, "fp32", ())
         backends = {
             name: stack.enter_context(closing(open_artifact(each, threads=options.threads)))
             for name, each in artifacts.items()
         }
-        with clock.stage("timing against FP32", TURNS) as advance:
-            feeds = full_feeds(_LEAST_VOCABULARY, batch, tokens)
-            runs = interleave_runs(
-                backends, feeds, turns=TURNS, seconds=_SECONDS, seed=options.seed, advance=advance
-            )
+        steps.expect(TURNS)
+        feeds = full_feeds(_LEAST_VOCABULARY, batch, tokens)
+        runs = interleave_runs(
+            backends, feeds, turns=TURNS, seconds=_SECONDS, seed=options.seed, advance=steps
+        )
     medians = {name: np.median(each, axis=1) for name, each in runs.items()}
     ratio = speedup(medians[_FP32], medians["0"], seed=options.seed)
     timing = Timing(

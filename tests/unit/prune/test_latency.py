@@ -19,8 +19,10 @@ from compiler.frontend.export import TracedModel
 from compiler.latency import Times
 from compiler.passes.manager import PassManager
 from compiler.pipeline import encoder_passes
+from compiler.progress import Clock, Steps
 from compiler.prune import latency
 from compiler.prune.latency import (
+    TURNS,
     Curve,
     Latency,
     estimate,
@@ -28,9 +30,9 @@ from compiler.prune.latency import (
     levels_to_time,
     measure,
     rising,
-    steps,
 )
 from compiler.prune.modules import PrunableModule, find_modules
+from tests.support.compiling import Recorder
 from tests.support.graphs import encoder
 
 Traced = Callable[..., TracedModel]
@@ -104,12 +106,12 @@ def measured(
     monkeypatch: pytest.MonkeyPatch,
     model: ir.Model,
     cost: Cost = bent,
-    advance: Callable[[int], None] | None = None,
+    steps: Steps | None = None,
     drift: Sequence[float] = (0.0,) * 7,
 ) -> tuple[Latency, Machine]:
     machine = Machine(find_modules(model).modules, cost, drift)
     monkeypatch.setattr(latency, "interleave", machine.interleave)
-    return measure(model, machine.load, FEEDS, precision="int8", align=ALIGN, advance=advance), machine
+    return measure(model, machine.load, FEEDS, precision="int8", align=ALIGN, steps=steps), machine
 
 
 def nearest_rising(values: Sequence[float]) -> list[float]:
@@ -208,9 +210,11 @@ def test_every_backend_is_closed_also_where_timing_fails(
 
 def test_the_steps_are_those_announced(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
     model = passed(traced, "text-classification")
-    told: list[int] = []
-    measured(monkeypatch, model, advance=told.append)
-    assert sum(told) == steps(model, ALIGN)
+    progress = Recorder()
+    with Clock(progress).stage("timing") as steps:
+        _, machine = measured(monkeypatch, model, steps=steps)
+    assert progress.totals["timing"] == len(machine.loaded) + TURNS
+    assert progress.steps["timing"] == len(machine.loaded), "the turns tell theirs themselves"
 
 
 def test_what_slows_a_turn_slows_all(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:

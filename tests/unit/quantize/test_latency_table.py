@@ -10,11 +10,13 @@ import pytest
 from calibration.cache import ArrayCache
 from compiler.frontend.export import TracedModel
 from compiler.latency import full_feeds
-from compiler.latency_table import BASE, LEAST_MS, measure_table, savings
+from compiler.latency_table import BASE, LEAST_MS, TURNS, measure_table, savings
+from compiler.progress import Clock
 from compiler.quantize.plan import QuantPlan
 from compiler.quantize.sensitivity import groups_of
 from targets.runtime.backends import open_backend
 from targets.runtime.backends.base import Backend
+from tests.support.compiling import Recorder
 from tests.support.lowered import FLOAT_PRODUCTS, LOWER, make_case
 
 
@@ -48,11 +50,10 @@ def test_the_table_of_a_model_is_measured_once(traced: Callable[..., TracedModel
         opened.append(len(artifact.census.placements))
         return open_backend("onnxruntime", artifact.files[artifact.main], threads=1)
 
-    steps: list[int] = []
+    progress = Recorder()
     feeds = full_feeds(6, 1, 16)
-    table = measure_table(
-        quantized.plan, groups, load, feeds, threads=1, advance=steps.append, cache=ArrayCache()
-    )
+    with Clock(progress).stage("timing") as steps:
+        table = measure_table(quantized.plan, groups, load, feeds, threads=1, steps=steps, cache=ArrayCache())
     kinds = {each.kind for each in groups}
     assert set(table.saved_ms) == kinds
     assert all(each >= LEAST_MS for each in table.saved_ms.values())
@@ -60,7 +61,7 @@ def test_the_table_of_a_model_is_measured_once(traced: Callable[..., TracedModel
     assert table.runtime == "onnxruntime"
     assert len(opened) == len(kinds) + 1
     assert opened[0] == max(opened) == sum(len(each.names) for each in groups)
-    assert sum(steps) == len(kinds) + 1
+    assert progress.steps == progress.totals == {"timing": len(kinds) + TURNS}
     again = measure_table(quantized.plan, groups, load, feeds, threads=1, cache=ArrayCache())
     assert again == table
     assert len(opened) == len(kinds) + 2
