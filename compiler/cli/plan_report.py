@@ -9,7 +9,7 @@ from compiler.dry_run import CompilePlan, PlannedBundle
 from compiler.estimate import StageEstimate
 from compiler.manifest import config_record
 from compiler.options import CompileOptions
-from compiler.passes.manager import PassRecord
+from compiler.report.details import pass_lines
 
 _FOR = {
     "calibration": "to calibrate on",
@@ -34,7 +34,7 @@ def plan_lines(plan: CompilePlan) -> Iterator[str]:
         yield f"  {each['texts']} texts of {each['name']} {_FOR.get(kind, kind)}"
     yield ""
     yield "passes, done already to see what they find"
-    yield from (f"  {_pass(each)}" for each in plan.passes)
+    yield from (f"  {line}" for line in pass_lines(plan.passes))
     yield ""
     usual = config_record(CompileOptions())
     yield "options; those not named here are at their defaults"
@@ -60,12 +60,6 @@ def _bundle_lines(bundle: PlannedBundle, source_bytes: int, *, validated: bool) 
     ratio = source_bytes / max(bundle.model_bytes, 1)
     yield f"{bundle.target}: {bundle.precision} on {runtimes}{chosen}; its accuracy will be {evidence}"
     yield f"  {bundle.path}, a model of about {bundle.model_bytes / 1e6:.1f} MB ({ratio:.1f}x smaller)"
-
-
-def _pass(record: PassRecord) -> str:
-    counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in record.result.counts.items())
-    declined = f"; {len(record.result.declined)} declined" if record.result.declined else ""
-    return f"{record.name}: {counts or ('done' if record.result.modified else 'nothing to do')}{declined}"
 
 
 def _known(stage: StageEstimate) -> str:
