@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.environment import cpu_record, target_digest, tool_versions
-from compiler.manifest import _config
+from compiler.manifest import config_record
 from compiler.options import CompileOptions
 from compiler.replay import record as reading
 from compiler.replay.comparison import NOT_EXPLAINED, compare
@@ -59,7 +59,7 @@ PRUNING = {
 
 def document() -> dict[str, Any]:
     """A manifest of a compile that chose all that can be chosen."""
-    config = _config(CompileOptions(precision="auto", prune="auto", prune_shape=(2, 64), seed=3))
+    config = config_record(CompileOptions(precision="auto", prune="auto", prune_shape=(2, 64), seed=3))
     manifest = replace(
         listed_manifest(),
         provenance={
@@ -126,7 +126,7 @@ def test_a_record(tmp_path: Path) -> None:
 
 
 def test_every_option_that_is_recorded_is_read() -> None:
-    assert set(reading._CONFIG) == set(_config(CompileOptions()))
+    assert set(reading._CONFIG) == set(config_record(CompileOptions()))
     assert set(reading._CONFIG) <= {each.name for each in fields(CompileOptions)}
 
 
