@@ -22,6 +22,11 @@ from tests.support.models import make_checkpoint
 from tools.docs.running import ROOT, Inputs, Outcome, run_page
 
 TASK = "text-classification"
+OTHER_TASKS = {
+    "docs/examples/pi-semantic-search/README.md": "feature-extraction",
+    "docs/examples/entity-tagging/README.md": "token-classification",
+}
+"""Pages whose checkpoint is for another task; theirs is always a tiny one."""
 
 
 def pages() -> list[Path]:
@@ -48,20 +53,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--model, --train and --eval go together")
     with tempfile.TemporaryDirectory(prefix="bertc-docs-") as name:
         folder = Path(name)
-        inputs = Inputs(*(each.resolve() for each in given)) if all(given) else tiny(folder / "tiny")
-        outcomes = [
-            shown(each)
-            for index, page in enumerate(options.pages or pages())
-            for each in run_page(page.resolve(), inputs, folder / str(index))
-        ]
+        inputs = Inputs(*(each.resolve() for each in given)) if all(given) else tiny(folder / "tiny", TASK)
+        outcomes = []
+        for index, page in enumerate(options.pages or pages()):
+            task = OTHER_TASKS.get(relative(page))
+            own = inputs if task is None else tiny(folder / task, task)
+            outcomes += [shown(each) for each in run_page(page.resolve(), own, folder / str(index))]
     return summary(outcomes)
 
 
-def tiny(folder: Path) -> Inputs:
+def relative(page: Path) -> str:
+    """The page's path within the repository."""
+    path = page.resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def tiny(folder: Path, task: str) -> Inputs:
     """A checkpoint of random weights and data for it."""
-    model = make_checkpoint(folder / "model", "minilm", TASK)
-    train = write_task_data(folder, TASK, count=400)
-    return Inputs(model, train, write_task_data(folder, TASK, seed=1, count=100), max_drop="1")
+    pooled = {"pooling": "mean", "normalize": True} if task == "feature-extraction" else {}
+    model = make_checkpoint(folder / "model", "minilm", task, **pooled)
+    train = write_task_data(folder, task, count=400)
+    return Inputs(model, train, write_task_data(folder, task, seed=1, count=100), max_drop="1")
 
 
 def shown(each: Outcome) -> Outcome:

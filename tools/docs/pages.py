@@ -8,7 +8,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 SHELLS = ("bash", "sh", "shell", "console")
-PROGRAMS = ("bertc", "python", "python3", "make", "pip", "sudo", "apt", "ssh", "scp", "git", "source", ".")
+PROGRAMS = (
+    "bertc",
+    "python",
+    "python3",
+    "make",
+    "pip",
+    "sudo",
+    "apt",
+    "ssh",
+    "scp",
+    "git",
+    "source",
+    "echo",
+    "curl",
+    ".",
+)
 """First words by which an indented block is one of commands and not of output."""
 
 _FENCE = re.compile(r"^(`{3,}|~{3,})\s*([\w+-]*)")

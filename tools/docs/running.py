@@ -21,6 +21,7 @@ from tools.docs.pages import Command, File, read_page
 from tools.docs.substitutions import (
     EVALUATION,
     MODEL,
+    TEXTS,
     TRAIN,
     quickened,
     reason_to_skip,
@@ -95,7 +96,16 @@ def prepare(work: Path, inputs: Inputs) -> None:
     for source, names in ((inputs.train, TRAIN), (inputs.evaluation, EVALUATION)):
         rows = read_rows(source)
         for name in names:
-            write_rows(work / name, rows)
+            if name.endswith(".jsonl") or "text" in rows[0]:
+                write_rows(work / name, rows)
+    lines = "".join(f"{text}\n" for text in map(_text, read_rows(inputs.train)))
+    (work / TEXTS).write_text(lines, encoding="utf-8")
+
+
+def _text(row: Mapping[str, object]) -> str:
+    """What a row is about, on one line."""
+    words = row.get("text") or row.get("sentence1") or row.get("tokens") or ""
+    return " ".join(map(str, words)) if isinstance(words, list) else str(words)
 
 
 def read_rows(path: Path) -> list[dict[str, object]]:

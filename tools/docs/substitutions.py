@@ -16,6 +16,9 @@ TRAIN: Final = ("train.tsv", "train.jsonl")
 EVALUATION: Final = ("validation.tsv", "validation.jsonl", "dev.tsv", "dev.jsonl")
 """The data files of the pages; each is there in both forms."""
 
+TEXTS: Final = "texts.txt"
+"""The texts of the first, one a line."""
+
 QUICK: Final[Mapping[str, str]] = {
     "bertc bench": "--seconds 0.2",
     "bertc tune": "--seconds 5",
@@ -39,7 +42,8 @@ SKIPPED: Final[Mapping[str, str]] = {
     "systemctl": "needs a service manager",
     "docker": "needs containers",
     "git clone": "needs a network",
-    "curl": "needs a network",
+    "curl": "asks a server that is not started here; tests/e2e/test_e2e_examples.py does",
+    "python serve.py": "serves until it is stopped; tests/e2e/test_e2e_examples.py starts it",
     "uv": "needs a network",
     "trtexec": "needs an NVIDIA GPU",
     "nvpmodel": "needs a Jetson",
