@@ -100,7 +100,9 @@ def solve_in_sequence(
     by_writer = {writer.matmul: each for each in cuts for writer in each.module.writers}
     walk = Walk(model, batches, both=True, threads=threads)
     chosen = _to_solve(walk.linears, by_reader, scope)
-    works = [refit_work(each, Texts.of(batches), solved=each in chosen) for each in walk.linears]
+    texts = Texts.of(batches)
+    kept = {each: _kept(each, by_reader, by_writer) for each in chosen}
+    works = [refit_work(each, texts, kept.get(each)) for each in walk.linears]
     report = in_turn(spread(advance or (lambda _: None), STEPS, sum(works)), works)
     for group in walk.groups():
         for linear in group:
@@ -116,6 +118,18 @@ def solve_in_sequence(
                 walk.give(linear, *weights[linear.name])
             report(1)
     return weights, refits
+
+
+def _kept(
+    linear: Linear, by_reader: Mapping[ir.Node, Cut], by_writer: Mapping[ir.Node, Cut]
+) -> tuple[int, int]:
+    """Rows and columns of a product that exist after the cut."""
+    width, out = linear.weight_array.shape
+    reads, writes = by_reader.get(linear.matmul), by_writer.get(linear.matmul)
+    return (
+        width if reads is None else len(reads.columns),
+        out if writes is None else len(writes.columns),
+    )
 
 
 def _to_solve(linears: Sequence[Linear], by_reader: Mapping[ir.Node, Cut], scope: Scope) -> set[Linear]:

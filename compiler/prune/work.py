@@ -43,11 +43,17 @@ def path_work(module: PrunableModule) -> float:
     return float(DOUBLE * (_PATH * width**3 + 2.0 * width * out**2))
 
 
-def refit_work(linear: Linear, texts: Texts, *, solved: bool) -> float:
-    """Of a product in `sequential.solve_in_sequence`: run in both networks, and solved anew or not."""
+def refit_work(linear: Linear, texts: Texts, kept: tuple[int, int] | None) -> float:
+    """Of a product in `sequential.solve_in_sequence`.
+
+    Args:
+        linear: is run in both networks.
+        texts: that it is run on.
+        kept: rows and columns that it is solved anew for; None where it is not.
+    """
     run = 2.0 * run_work([linear], texts)
-    if not solved:
+    if kept is None:
         return run
-    width, out = linear.weight_array.shape
-    products = 2.0 * texts.rows(linear.input) * width * (width + 2 * out)
-    return float(run + DOUBLE * (products + _SOLUTIONS * width**3))
+    width, out = kept
+    products = 2.0 * texts.rows(linear.input) * (width * (width + out) + linear.weight_array.size)
+    return run + DOUBLE * (products + _SOLUTIONS * width**3)

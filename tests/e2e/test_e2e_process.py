@@ -167,6 +167,24 @@ def test_an_interrupt_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10
 
 
+BUSY = """
+import hashlib, os, pathlib, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from compiler.cli.interrupt import kept_interrupts
+from targets.bundle.atomic_dir import staged_directory
+
+with kept_interrupts(), staged_directory(pathlib.Path("a.bundle"), replace=False):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    # Hours without a return to Python.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_an_interrupt_in_native_code(tmp_path: Path) -> None:
+    assert call(tmp_path, BUSY) == (130, "", "error: interrupted\n")
+    assert everything(tmp_path) == []
+
+
 def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
