@@ -11,6 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from compiler.cli.bars import NAME, Bar, columns
 from compiler.report.files import PAGE
@@ -24,6 +25,7 @@ from compiler.report.text import (
 from compiler.result import BundleResult, CompileResult
 from targets.cli_errors import print_warning, printable
 
+_NO_END: Final = 10_000
 _STARTING: Final = "starting"
 _PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 
@@ -130,9 +132,17 @@ def _warnings_to(progress: ConsoleProgress) -> Iterator[ConsoleProgress]:
         yield progress
 
 
-def print_summary(result: CompileResult) -> None:
-    """The table at the end of a compile, to stdout."""
-    console = Console(soft_wrap=True)
+def print_summary(result: CompileResult, console: Console | None = None) -> None:
+    """The table at the end of a compile, to stdout.
+
+    Args:
+        result: of the compile.
+        console: None for stdout: lines as long as they are, but on a terminal, whose width they keep to.
+    """
+    if console is None:
+        console = Console(soft_wrap=True)
+        if not console.is_terminal:
+            console.width = _NO_END
     for bundle in result.bundles:
         console.print(_table(bundle))
         console.print(f"{bundle.path}", highlight=False, markup=False)
@@ -152,28 +162,31 @@ def _next_step(bundle: BundleResult) -> str:
 
 
 def _table(bundle: BundleResult) -> Table:
-    table = Table(show_header=False, title=f"{bundle.path.name}", title_justify="left", min_width=60)
-    table.add_column(style="bold")
+    name = Text(printable(bundle.path.name))
+    table = Table(show_header=False, title=name, title_justify="left", min_width=60)
+    table.add_column(style="bold", no_wrap=True)
     table.add_column()
+    for label, text in _rows(bundle):
+        table.add_row(label, Text(text))
+    return table
+
+
+def _rows(bundle: BundleResult) -> Iterator[tuple[str, str]]:
     ratio = bundle.source_bytes / max(bundle.model_bytes, 1)
-    table.add_row("target", f"{bundle.target}, {bundle.precision} on {bundle.runtime}")
-    table.add_row(
-        "size",
-        f"{bundle.source_bytes / 1e6:.1f} MB -> {bundle.model_bytes / 1e6:.1f} MB ({ratio:.1f}x smaller)",
-    )
-    for label, text in (
+    sizes = f"{bundle.source_bytes / 1e6:.1f} MB -> {bundle.model_bytes / 1e6:.1f} MB"
+    yield "target", f"{bundle.target}, {bundle.precision} on {bundle.runtime}"
+    yield "size", f"{sizes} ({ratio:.1f}x smaller)"
+    yield from (
         *pruning_rows(bundle.pruning),
         *precision_rows(bundle.quantization),
         *validation_rows(bundle.validation),
         *reproduction_rows(bundle.reproduces, bundle.differences),
-    ):
-        table.add_row(label, text)
+    )
     for each in bundle.candidates:
         if each["p50_ms"]:
             times = ", ".join(f"{shape}: {median:.1f} ms" for shape, median in each["p50_ms"].items())
             chosen = " (chosen)" if each["runtime"] == bundle.runtime else ""
-            table.add_row(f"latency, {each['runtime']}", f"{times}{chosen}")
+            yield f"latency, {each['runtime']}", f"{times}{chosen}"
     if bundle.timing is not None:
-        table.add_row("speed-up", speedup_text(bundle.timing))
-    table.add_row("time", f"{sum(bundle.seconds.values()):.0f} s")
-    return table
+        yield "speed-up", speedup_text(bundle.timing)
+    yield "time", f"{sum(bundle.seconds.values()):.0f} s"

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compiler.ir.edit import weight_bytes
+from compiler.ir.wire import encoded
 from targets.errors import UnsupportedError
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -34,7 +35,7 @@ def serialize(model: ir.Model) -> bytes:
             f"the model has {size / 2**30:.1f} GiB of weights in FP32, and one ONNX file holds 2",
             "compile a smaller model of the family (base instead of large)",
         )
-    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    return encoded(ir.to_proto(model))
 
 
 class Runner:
