@@ -18,6 +18,7 @@ from compiler.cli.options import (
     target_options,
     tuning_options,
 )
+from compiler.cli.sections import SectionedCommand
 from targets.cli.completing import complete_files
 from targets.cli.options import print_json, print_text
 from targets.errors import UsageError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from compiler.result import CompileResult
 
 
-@click.command("compile", short_help="Compile a checkpoint for a device.")
+@click.command("compile", cls=SectionedCommand, short_help="Compile a checkpoint for a device.")
 @click.argument("model", required=False, shell_complete=complete_files)
 @target_options
 @accuracy_options

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import click
 
 from compiler.cli.compile import compile_command
@@ -10,6 +13,7 @@ from compiler.cli.demo import demo_command
 from compiler.cli.doctor import doctor_command
 from compiler.cli.emulator import emulator_command
 from compiler.cli.inspect import inspect_command
+from compiler.cli.sections import SectionedGroup
 from compiler.cli.validate import validate_command
 from targets import __version__
 from targets.cli import DEVICE_COMMANDS
@@ -19,19 +23,23 @@ _INSTEAD = (inspect_command, doctor_command)
 """The host's forms of device commands, in whose places they stand."""
 
 
-class _OrderedGroup(click.Group):
-    """A group that lists its commands in the order in which they are used, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(self.commands)
+SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Compile": ("compile", "config", "validate", "demo"),
+    "Look": ("inspect", "diff", "targets", "doctor"),
+    "Ship": ("keygen", "sign", "pack", "unpack"),
+    "On the device": ("check-device", "verify", "selftest", "run", "bench", "tune", "build"),
+    "Without the device": ("emulator",),
+    "Shell": ("completion",),
+}
+"""The commands by what they are for, in the order in which they are used."""
 
 
 def make_group() -> click.Group:
     """The command with all its subcommands."""
     commands = {str(each.name): each for each in (*_HOST_COMMANDS, *DEVICE_COMMANDS, *_INSTEAD)}
-    group = _OrderedGroup(
-        "bertc",
+    group = SectionedGroup(
+        sections=SECTIONS,
+        name="bertc",
         commands=commands,
         help="Compile BERT-family checkpoints into verified bundles for edge devices, and run them.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from compiler.cli.sections import name_section
 from compiler.options import (
     DEFAULT_EMULATED_SAMPLES,
     DEFAULT_MAX_DROP,
@@ -48,6 +49,7 @@ def column_options(function: Command) -> Command:
         click.option("--text-column", help="Column of the text."),
         click.option("--text-pair-column", help="Column of the second text of a pair."),
         click.option("--label-column", help="Column of the label, tags, answers or score."),
+        section="Columns of the data",
     )
 
 
@@ -94,6 +96,7 @@ def target_options(function: Command) -> Command:
             help="int8 is static and needs --calibration-data; auto is int8 that leaves as little in float "
             "as --max-drop and --min-agreement allow on texts held out of it.",
         ),
+        section="What to build",
     )
 
 
@@ -145,6 +148,7 @@ def accuracy_options(function: Command) -> Command:
             type=float,
             help="Least agreement with the FP32 model (0.995 is 99.5%); less is exit code 4.  [default: any]",
         ),
+        section="Data and accuracy",
     )
 
 
@@ -163,6 +167,7 @@ def model_options(function: Command) -> Command:
             type=int,
             help="Longest text in tokens.  [default: the tokenizer's or the model's]",
         ),
+        section="The checkpoint",
     )
 
 
@@ -191,6 +196,7 @@ def tuning_options(function: Command) -> Command:
             default=0,
             help="Threads to compile and measure with; 0, the default, is every core.",
         ),
+        section="Quantization",
     )
 
 
@@ -247,6 +253,7 @@ def pruning_options(function: Command) -> Command:
             show_default=True,
             help="Texts drawn from --calibration-data to prune by.",
         ),
+        section="Pruning",
     )
 
 
@@ -277,6 +284,7 @@ def output_options(function: Command) -> Command:
         click.option("--force", is_flag=True, help="Replace a bundle that is there."),
         verbose_option,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document and no progress."),
+        section="Output",
     )
 
 
@@ -287,8 +295,13 @@ def _shape(_context: click.Context, _option: click.Parameter, value: str) -> tup
     return int(batch), int(tokens)
 
 
-def _together(function: Command, *decorators: Decorator[Any]) -> Command:
+def _together(function: Command, *decorators: Decorator[Any], section: str | None = None) -> Command:
+    """Adds options in the order given, below a heading of the help where there is one."""
+    params: list[click.Parameter] = getattr(function, "__click_params__", [])
+    before = len(params)
     ordered: Sequence[Decorator[Any]] = decorators[::-1]
     for decorate in ordered:
         function = decorate(function)
+    if section is not None:
+        name_section(getattr(function, "__click_params__", [])[before:], section)
     return function

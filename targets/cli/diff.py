@@ -10,7 +10,7 @@ from targets.cli.completing import complete_folders
 from targets.cli.options import BundleArgument, key_option, print_json, print_text
 
 
-@click.command("diff", short_help="Put two bundles side by side: what changed, and what it bought.")
+@click.command("diff", short_help="Put two bundles side by side.")
 @click.argument("a", type=click.Path(path_type=Path), shell_complete=complete_folders)
 @click.argument("b", type=click.Path(path_type=Path), shell_complete=complete_folders)
 @click.option("--all", "everything", is_flag=True, help="Show what is equal as well, as --json does.")
