@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def test_the_page(
         shutil.copy(task_data(), tmp_path / name)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    with traced_once(), warnings.catch_warnings():
+    with traced_once():
         for code in blocks("python-api.md", "python"):
             exec(compile(code, "python-api.md", "exec", dont_inherit=True), names)
     assert names["again"].bundles[0].reproduces is True
