@@ -74,12 +74,13 @@ def held(parent: Path, prefix: str, make: Callable[[Path], object]) -> Iterator[
 def remove_held() -> None:
     """Removes what this process holds, before it ends without leaving its blocks."""
     for path in reversed(list(_HELD)):
-        _let_go(path)
+        with suppress(OSError):
+            _let_go(path)
 
 
 def _let_go(path: Path) -> None:
-    remove(path)
     _HELD.pop(path, None)
+    remove(path)
 
 
 @contextmanager

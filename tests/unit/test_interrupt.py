@@ -108,3 +108,11 @@ def test_what_is_held_can_be_removed_at_once(tmp_path: Path, monkeypatch: pytest
     assert [each.name for each in tmp_path.iterdir()] == ["a.bundle"]
     remove_held()
     assert (tmp_path / "a.bundle").is_dir(), "what was published is not held"
+
+
+def test_what_could_not_be_made_is_not_held(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"), held(tmp_path, "n" * 300, Path.touch):
+        pass
+    with held(tmp_path, "file-", Path.touch) as file:
+        remove_held()
+        assert not file.exists()
